@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* methods.h - what the control socket's methods do (hvisor-vhost-ctl(1) lists them). Control thread. */
+#ifndef HOST_CONTROL_METHODS_H
+#define HOST_CONTROL_METHODS_H
+
+#include "control/server.h"
+#include "daemon.h"
+
+/* Handles one request; `arg` is the struct daemon. The server calls it. */
+void methods_handle(void *arg, const char *name, json_t *params, struct reply *reply);
+
+/*
+ * Lets the process end: `force` also while drivers use devices. 0, or -EBUSY with error set. Removes
+ * all devices and then calls done(). main.c gives the function that does it.
+ */
+typedef int (*shutdown_fn)(struct daemon *daemon, bool force, struct error *error);
+void methods_set_shutdown(shutdown_fn fn);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daemon.h - what there is one of: the threads' loops, the device list, the plugin registry.
+ *
+ * Belongs to the control thread, but for the registry, which is the builder's, and what is constant
+ * once the daemon runs. Any thread may post to the loops.
+ */
+#ifndef HOST_DAEMON_H
+#define HOST_DAEMON_H
+
+#include "conf/conf.h"
+#include "device/device.h"
+#include "loop/loop.h"
+#include "worker/worker.h"
+
+#include <sys/queue.h>
+
+struct builder;
+struct registry;
+struct server;
+
+TAILQ_HEAD(device_list, device);
+
+struct daemon {
+    const struct conf *conf;
+    struct loop *loop;         /* of the control thread */
+    struct builder *builder;
+    struct registry *registry; /* builder */
+    struct server *server;
+    struct worker **workers;   /* a pool, or none if each device gets its own */
+    unsigned n_workers;
+    unsigned next_worker;      /* builder: the pool is handed out in turn */
+    struct device_list devices; /* published and quiescing ones */
+    struct names *names;       /* ids in use, also by requests under way */
+    bool stopping;
+};
+
+/*
+ * Sends an event to whoever follows events: its name, the device (or NULL), and one more key with
+ * its text (or NULL). Control.
+ */
+void daemon_event(struct daemon *daemon, const char *event, const char *device, const char *key,
+                  const char *value);
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* request.c - see request.h. Functions named *_on_builder run there, all others on control. */
+#include "device/request.h"
+
+#include "daemon.h"
+#include "device/builder.h"
+#include "device/create.h"
+#include "device/names.h"
+#include "plugin/dispatch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define REQUEST_OF(TASK) ((struct request *)(void *)((char *)(TASK)-offsetof(struct request, task)))
+
+struct device *request_find(struct daemon *daemon, const char *id, struct error *error)
+{
+    struct device *dev;
+    TAILQ_FOREACH(dev, &daemon->devices, link)
+        if (strcmp(dev->id, id) == 0 && dev->state == DEVICE_PUBLISHED)
+            return dev;
+    error_set(error, ENOENT, "there is no device called \"%.64s\"", id);
+    return NULL;
+}
+
+void request_free(struct request *request)
+{
+    if (!request)
+        return;
+    for (size_t i = 0; request->specs && i < request->n; i++)
+        spec_clear(&request->specs[i]);
+    free(request->specs);
+    free(request->ids);
+    free(request->cwd);
+    free(request->devices);
+    free(request->removals);
+    free(request);
+}
+
+static struct request *request_new(struct daemon *daemon, size_t n,
+                                   void (*done)(struct request *request), void *arg,
+                                   struct error *error)
+{
+    if (n == 0 || n > REQUEST_DEVICES_MAX) {
+        error_set(error, EINVAL, "a request names 1 to %u devices, not %zu", REQUEST_DEVICES_MAX,
+                  n);
+        return NULL;
+    }
+    struct request *request = calloc(1, sizeof(*request));
+    if (request) {
+        request->daemon = daemon;
+        request->n = n;
+        request->done = done;
+        request->arg = arg;
+        request->ids = calloc(n, sizeof(request->ids[0]));
+        request->devices = calloc(n, sizeof(request->devices[0]));
+    }
+    if (!request || !request->ids || !request->devices) {
+        request_free(request);
+        error_set(error, ENOMEM, "out of memory for a request");
+        return NULL;
+    }
+    return request;
+}
+
+/* ---- add --------------------------------------------------------------------------------------- */
+
+static void publish_on_worker(struct hvv_task *task)
+{
+    struct device *dev =
+        (struct device *)(void *)((char *)task - offsetof(struct device, publish_task));
+    dispatch_publish(dev);
+}
+
+/* Cannot fail: everything that could was done. */
+static void publish(struct device *dev)
+{
+    device_move(dev, DEVICE_PUBLISHED);
+    TAILQ_INSERT_TAIL(&dev->daemon->devices, dev, link);
+    dev->publish_task.run = publish_on_worker;
+    loop_post(worker_loop(dev->queues[0].worker), &dev->publish_task);
+    dev->transport->publish(dev);
+    log_write(HVV_LOG_INFO, dev->id, "published, plugin %s %s", dev->plugin->info.name,
+              dev->plugin->info.version);
+    daemon_event(dev->daemon, "device.published", dev->id, "plugin", dev->plugin->info.name);
+}
+
+static void finish_failed(struct request *request)
+{
+    for (size_t i = 0; i < request->n; i++)
+        names_release(request->daemon->names, request->ids[i]);
+    request->done(request);
+}
+
+static void failed_on_control(struct hvv_task *task)
+{
+    finish_failed(REQUEST_OF(task));
+}
+
+static void destroy_all(struct request *request)
+{
+    for (size_t i = request->n; i-- > 0;)
+        if (request->devices[i])
+            destroy_device(request->devices[i]);
+}
+
+static void undo_on_builder(struct hvv_task *task)
+{
+    struct request *request = REQUEST_OF(task);
+    destroy_all(request);
+    request->task.run = failed_on_control;
+    loop_post(request->daemon->loop, &request->task);
+}
+
+static void created_on_control(struct hvv_task *task)
+{
+    struct request *request = REQUEST_OF(task);
+    for (size_t i = 0; i < request->n; i++) {
+        struct device *dev = request->devices[i];
+        if (dev->transport->listen(dev, &request->error) < 0) {
+            error_device(&request->error, dev->id);
+            request->task.run = undo_on_builder;
+            builder_post(request->daemon->builder, &request->task);
+            return;
+        }
+    }
+    for (size_t i = 0; i < request->n; i++)
+        publish(request->devices[i]);
+    request->done(request);
+}
+
+static void create_on_builder(struct hvv_task *task)
+{
+    struct request *request = REQUEST_OF(task);
+    request->task.run = created_on_control;
+    for (size_t i = 0; i < request->n; i++) {
+        request->devices[i] = create_device(request->daemon, &request->specs[i], request->ids[i],
+                                            request->cwd, &request->error);
+        if (!request->devices[i]) {
+            destroy_all(request);
+            request->task.run = failed_on_control;
+            break;
+        }
+    }
+    loop_post(request->daemon->loop, &request->task);
+}
+
+/* What the operator wrote as id=, checked later like any option. */
+static const char *wanted_id(const struct spec *spec)
+{
+    for (size_t i = 0; i < spec->n_options; i++)
+        if (spec->options[i].name && strcmp(spec->options[i].name, "id") == 0)
+            return spec->options[i].value;
+    return NULL;
+}
+
+static int reserve_ids(struct request *request, struct error *error)
+{
+    for (size_t i = 0; i < request->n; i++) {
+        const struct spec *spec = &request->specs[i];
+        int rc = names_reserve(request->daemon->names, wanted_id(spec), spec->plugin,
+                               request->ids[i], sizeof(request->ids[i]), error);
+        if (rc < 0) {
+            while (i-- > 0)
+                names_release(request->daemon->names, request->ids[i]);
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static void clear_specs(struct spec *specs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        spec_clear(&specs[i]);
+    free(specs);
+}
+
+int request_add(struct daemon *daemon, struct spec *specs, size_t n, const char *cwd,
+                void (*done)(struct request *request), void *arg, struct error *error)
+{
+    struct request *request = NULL;
+    if (daemon->stopping)
+        error_set(error, ESHUTDOWN, "the daemon is shutting down");
+    else
+        request = request_new(daemon, n, done, arg, error);
+    if (!request) {
+        clear_specs(specs, n);
+        return -error->err;
+    }
+    request->specs = specs;
+    if (cwd && !(request->cwd = strdup(cwd)))
+        error_set(error, ENOMEM, "out of memory for a request");
+    else
+        reserve_ids(request, error);
+    if (error->err) {
+        request_free(request);
+        return -error->err;
+    }
+    request->task.run = create_on_builder;
+    builder_post(daemon->builder, &request->task);
+    return 0;
+}
+
+/* ---- remove -------------------------------------------------------------------------------------- */
+
+/*
+ * A device on its way out is not tied to its request: each goes through its steps by itself, and
+ * the last one to be gone ends the request.
+ */
+static void gone_on_control(struct hvv_task *task)
+{
+    struct removal *removal = (struct removal *)(void *)task;
+    struct request *request = removal->request;
+    names_release(request->daemon->names, removal->id);
+    log_write(HVV_LOG_INFO, removal->id, "removed");
+    daemon_event(request->daemon, "device.removed", removal->id, NULL, NULL);
+    if (--request->pending == 0)
+        request->done(request);
+}
+
+static void destroy_on_builder(struct hvv_task *task)
+{
+    struct removal *removal = (struct removal *)(void *)task;
+    destroy_device(removal->dev);
+    removal->task.run = gone_on_control;
+    loop_post(removal->request->daemon->loop, &removal->task);
+}
+
+static void retired(struct device *dev)
+{
+    struct removal *removal = dev->removal;
+    TAILQ_REMOVE(&dev->daemon->devices, dev, link);
+    device_move(dev, DEVICE_RETIRED);
+    removal->task.run = destroy_on_builder;
+    builder_post(dev->daemon->builder, &removal->task);
+}
+
+static void closed(struct device *dev)
+{
+    device_retire(dev, retired);
+}
+
+static int find_all(struct request *request, const char *const *ids, bool force,
+                    struct error *error)
+{
+    for (size_t i = 0; i < request->n; i++) {
+        struct device *dev = request_find(request->daemon, ids[i], error);
+        if (!dev)
+            return -error->err;
+        for (size_t k = 0; k < i; k++)
+            if (request->devices[k] == dev)
+                return error_set(error, EINVAL, "device %s is named twice", dev->id);
+        if (!force && dev->transport->bound(dev)) {
+            error_device(error, dev->id);
+            return error_set(error, EBUSY, "device %s is in use by a driver: stop the guest's use "
+                             "of it, or force the removal", dev->id);
+        }
+        request->devices[i] = dev;
+    }
+    return 0;
+}
+
+int request_remove(struct daemon *daemon, const char *const *ids, size_t n, bool force,
+                   void (*done)(struct request *request), void *arg, struct error *error)
+{
+    struct request *request = request_new(daemon, n, done, arg, error);
+    if (!request)
+        return -error->err;
+    request->removals = calloc(n, sizeof(request->removals[0]));
+    if (!request->removals)
+        error_set(error, ENOMEM, "out of memory for a request");
+    else
+        find_all(request, ids, force, error);
+    if (error->err) {
+        request_free(request);
+        return -error->err;
+    }
+    request->pending = n;
+    for (size_t i = 0; i < n; i++) {
+        struct device *dev = request->devices[i];
+        snprintf(request->ids[i], sizeof(request->ids[i]), "%s", dev->id);
+        request->removals[i] =
+            (struct removal){.request = request, .dev = dev, .id = request->ids[i]};
+        dev->removal = &request->removals[i];
+        device_move(dev, DEVICE_QUIESCING);
+    }
+    for (size_t i = 0; i < n; i++)
+        request->devices[i]->transport->close(request->devices[i], closed);
+    return 0;
+}

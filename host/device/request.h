@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * request.h - adding and removing devices: each request is one transaction. Control thread.
+ *
+ *     request_add:     reserve ids -> [builder] create all -> listen on all -> publish all -> done
+ *                      a failure at any step destroys what was created, in reverse, and frees the ids
+ *     request_remove:  quiesce all -> each: retire -> [builder] destroy -> when all are gone: done
+ *
+ * The builder takes one request at a time, in the order they came. A client that goes away does not
+ * stop its request.
+ */
+#ifndef HOST_DEVICE_REQUEST_H
+#define HOST_DEVICE_REQUEST_H
+
+#include "device/device.h"
+
+#define REQUEST_DEVICES_MAX 256u
+
+struct request;
+
+/* One device on its way out. */
+struct removal {
+    struct hvv_task task; /* first */
+    struct request *request;
+    struct device *dev;
+    const char *id;
+};
+
+struct request {
+    struct daemon *daemon;
+    size_t n;
+    struct spec *specs;
+    char (*ids)[DEVICE_ID_MAX + 1]; /* also the result: what was added or removed */
+    char *cwd;
+    struct device **devices;
+    struct removal *removals;       /* n of them, for a removal */
+    size_t pending;                 /* those that are not gone yet */
+    struct error error;             /* .err is 0 if it worked */
+    struct hvv_task task;
+    void (*done)(struct request *request);
+    void *arg;
+};
+
+/*
+ * Adds `n` devices, all or none. Takes over the specs in any case. `cwd` is what relative paths are
+ * relative to, or NULL. 0: done() comes later, and request_free() is the caller's; -errno with error
+ * set: it does not.
+ */
+int request_add(struct daemon *daemon, struct spec *specs, size_t n, const char *cwd,
+                void (*done)(struct request *request), void *arg, struct error *error);
+
+/* Removes `n` devices; refused, with nothing changed, if one is unknown or (unless forced) in use. */
+int request_remove(struct daemon *daemon, const char *const *ids, size_t n, bool force,
+                   void (*done)(struct request *request), void *arg, struct error *error);
+
+void request_free(struct request *request);
+
+/* The published device called `id`, or NULL with error set. */
+struct device *request_find(struct daemon *daemon, const char *id, struct error *error);
+
+#endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * main.c - hvisor-vhost(8): starts the parts in order, runs the control loop, ends them in reverse.
+ *
+ * The only file that may exit. The main thread becomes the control thread.
+ */
+#include "control/methods.h"
+#include "daemon.h"
+#include "device/builder.h"
+#include "device/create.h"
+#include "device/names.h"
+#include "device/request.h"
+#include "memory/sigbus.h"
+#include "plugin/registry.h"
+#include "plugin/services.h"
+#include "util/ready.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+struct process {
+    struct conf conf;
+    struct daemon daemon;
+    struct signal_watch *term, *interrupt;
+    struct error error; /* why the daemon did not start */
+};
+
+/* ---- shutting down ------------------------------------------------------------------------------------ */
+
+static void all_removed(struct request *request)
+{
+    loop_stop(request->daemon->loop);
+    request_free(request);
+}
+
+static int refuse_while_bound(struct daemon *daemon, struct error *error)
+{
+    struct device *dev;
+    TAILQ_FOREACH(dev, &daemon->devices, link)
+        if (dev->transport->bound(dev))
+            return error_set(error, EBUSY, "device %s is in use by a driver: stop the guest, or "
+                             "force the shutdown", dev->id);
+    return 0;
+}
+
+/* Drains and removes what is published; devices on their way in are refused from now on. */
+static void remove_all(struct daemon *daemon)
+{
+    struct error error = {0};
+    struct device *dev;
+    const char *ids[REQUEST_DEVICES_MAX];
+    size_t n = 0;
+    TAILQ_FOREACH(dev, &daemon->devices, link)
+        if (dev->state == DEVICE_PUBLISHED && n < REQUEST_DEVICES_MAX)
+            ids[n++] = dev->id;
+    if (n == 0)
+        loop_stop(daemon->loop);
+    else if (request_remove(daemon, ids, n, true, all_removed, NULL, &error) < 0)
+        log_error("cannot shut down: %s", error.text);
+}
+
+static int shut_down(struct daemon *daemon, bool force, struct error *error)
+{
+    if (!force && refuse_while_bound(daemon, error) < 0)
+        return -error->err;
+    if (!daemon->stopping) {
+        daemon->stopping = true;
+        ready_notify("STOPPING=1");
+        log_info("shutting down");
+        remove_all(daemon);
+    }
+    return 0;
+}
+
+static void on_signal(void *arg, int signum)
+{
+    struct daemon *daemon = arg;
+    struct error error = {0};
+    if (daemon->stopping) {
+        log_error("second signal %d: ending without draining", signum);
+        _exit(1);
+    }
+    shut_down(daemon, true, &error);
+}
+
+/* ---- starting ------------------------------------------------------------------------------------------ */
+
+static void block_signals(int how)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(how, &set, NULL);
+}
+
+static int start_threads(struct process *p)
+{
+    struct daemon *d = &p->daemon;
+    d->builder = builder_new(&p->error);
+    if (!d->builder)
+        return -p->error.err;
+    unsigned n = p->conf.workers;
+    d->workers = calloc(n + 1, sizeof(d->workers[0]));
+    if (!d->workers)
+        return error_set(&p->error, ENOMEM, "out of memory");
+    for (unsigned i = 0; i < n; i++) {
+        d->workers[i] = worker_new(i, p->conf.poll_us * 1000ull, &p->error);
+        if (!d->workers[i])
+            return -p->error.err;
+        d->n_workers++;
+    }
+    return 0;
+}
+
+static int start(struct process *p)
+{
+    struct daemon *d = &p->daemon;
+    d->conf = &p->conf;
+    TAILQ_INIT(&d->devices);
+    d->loop = loop_new();
+    d->names = names_new();
+    if (!d->loop || !d->names)
+        return error_set(&p->error, ENOMEM, "out of memory");
+    if (mkdir(p->conf.socket_dir, 0755) < 0 && errno != EEXIST)
+        return error_set(&p->error, errno, "socket directory %s cannot be made: %s",
+                         p->conf.socket_dir, strerror(errno));
+    d->registry = registry_new((const char *const *)p->conf.plugin_dirs, p->conf.n_plugin_dirs,
+                               &host_options, SERVICES_CAPS, &p->error);
+    if (!d->registry || start_threads(p) < 0)
+        return -p->error.err;
+    methods_set_shutdown(shut_down);
+    d->server = server_new(d->loop, p->conf.control, 0600, methods_handle, d, &p->error);
+    p->term = signal_watch_new(d->loop, SIGTERM, on_signal, d);
+    p->interrupt = signal_watch_new(d->loop, SIGINT, on_signal, d);
+    if (d->server && (!p->term || !p->interrupt))
+        error_set(&p->error, ENOMEM, "out of memory");
+    return -p->error.err;
+}
+
+static void is_ready(void)
+{
+    ready_notify("READY=1");
+    log_info("ready");
+}
+
+static void first_devices_added(struct request *request)
+{
+    struct process *p = request->arg;
+    p->error = request->error;
+    if (p->error.err)
+        shut_down(&p->daemon, true, &p->error);
+    else
+        is_ready();
+    request_free(request);
+}
+
+/* The devices of the command line and the configuration file are one request, like any other. */
+static void add_first_devices(struct process *p)
+{
+    size_t n = p->conf.n_devices;
+    if (n == 0) {
+        is_ready();
+        return;
+    }
+    struct spec *specs = p->conf.devices;
+    p->conf.devices = NULL; /* the request takes them over */
+    p->conf.n_devices = 0;
+    if (request_add(&p->daemon, specs, n, p->conf.devices_dir, first_devices_added, p, &p->error) < 0)
+        shut_down(&p->daemon, true, &p->error);
+}
+
+static void end(struct process *p)
+{
+    struct daemon *d = &p->daemon;
+    builder_free(d->builder);
+    for (unsigned i = 0; i < d->n_workers; i++)
+        worker_free(d->workers[i]);
+    free(d->workers);
+    signal_watch_free(p->term);
+    signal_watch_free(p->interrupt);
+    server_free(d->server);
+    registry_free(d->registry);
+    names_free(d->names);
+    loop_free(d->loop);
+    conf_clear(&p->conf);
+}
+
+int main(int argc, char **argv)
+{
+    static struct process p;
+    int rc = conf_parse(&p.conf, argc, argv, &p.error);
+    if (rc > 0)
+        return 0;
+    if (rc == 0) {
+        log_set_level(p.conf.log_level);
+        if (p.conf.syslog)
+            log_use_syslog("hvisor-vhost");
+        signal(SIGPIPE, SIG_IGN);
+        block_signals(SIG_BLOCK); /* inherited by all threads: signals come to this one */
+        rc = sigbus_install();
+    }
+    if (rc == 0)
+        rc = start(&p);
+    if (rc == 0) {
+        block_signals(SIG_UNBLOCK);
+        add_first_devices(&p);
+        loop_run(p.daemon.loop);
+    }
+    if (p.error.err)
+        fprintf(stderr, "hvisor-vhost: %s%s%s\n", p.error.device, p.error.device[0] ? ": " : "",
+                p.error.text);
+    end(&p);
+    return p.error.err ? 1 : 0;
+}

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * services.c - the services of hvv/host.h; the comments there say what each does and on which
+ * threads. Here they are joined to the device, its queues and its worker.
+ */
+#include "plugin/services.h"
+
+#include "daemon.h"
+#include "device/create.h"
+#include "plugin/call.h"
+#include "plugin/shared.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define DEVICE_FEATURE_BITS (((1ull << 24) - 1) | ~((1ull << 50) - 1))
+
+/* ---- telling people ---------------------------------------------------------------------------- */
+
+static void log_service(struct hvv_device *pub, uint32_t level, const char *fmt, va_list args)
+{
+    char text[512];
+    vsnprintf(text, sizeof(text), fmt, args);
+    device_log(device_of(pub), level, "%s", text);
+}
+
+static void error_service(struct hvv_device *pub, const char *option, const char *fmt,
+                          va_list args)
+{
+    struct device *dev = device_of(pub);
+    if (dev->create_error) /* the errno follows when create() returns */
+        error_vset(dev->create_error, EINVAL, option, fmt, args);
+}
+
+static void count_service(struct hvv_device *pub, uint32_t counter, uint64_t n)
+{
+    struct device *dev = device_of(pub);
+    if (counter < dev->plugin->info.n_counters)
+        atomic_fetch_add_explicit(&dev->counters[counter], n, memory_order_relaxed);
+}
+
+struct event {
+    struct hvv_task task;
+    struct device *dev;
+    const char *name;
+    char text[256];
+};
+
+static void event_on_control(struct hvv_task *task)
+{
+    struct event *event = (struct event *)(void *)task;
+    if (event->dev->state == DEVICE_PUBLISHED || event->dev->state == DEVICE_QUIESCING)
+        daemon_event(event->dev->daemon, event->name, event->dev->id, "text", event->text);
+    free(event);
+}
+
+static void event_service(struct hvv_device *pub, uint32_t number, const char *fmt, va_list args)
+{
+    struct device *dev = device_of(pub);
+    struct event *event = number < dev->plugin->info.n_events ? malloc(sizeof(*event)) : NULL;
+    if (!event)
+        return;
+    event->task.run = event_on_control;
+    event->dev = dev;
+    event->name = dev->plugin->info.events[number].name;
+    vsnprintf(event->text, sizeof(event->text), fmt, args);
+    loop_post(dev->daemon->loop, &event->task);
+}
+
+/* ---- options ----------------------------------------------------------------------------------- */
+
+static uint32_t option_count(struct hvv_device *pub, const char *name)
+{
+    return options_count(&device_of(pub)->options, name);
+}
+
+static const char *option_string(struct hvv_device *pub, const char *name, uint32_t index)
+{
+    return options_string(&device_of(pub)->options, name, index);
+}
+
+static uint64_t option_u64(struct hvv_device *pub, const char *name, uint32_t index)
+{
+    return options_u64(&device_of(pub)->options, name, index);
+}
+
+static uint32_t option_given(struct hvv_device *pub, const char *name)
+{
+    return options_given(&device_of(pub)->options, name);
+}
+
+/* ---- describing the device ---------------------------------------------------------------------- */
+
+static void set_features(struct hvv_device *pub, uint64_t features, uint32_t flags)
+{
+    struct device *dev = device_of(pub);
+    dev->features = features & DEVICE_FEATURE_BITS;
+    dev->feature_flags = flags;
+}
+
+static int32_t add_queues(struct hvv_device *pub, uint32_t count, uint32_t size, uint32_t segments)
+{
+    struct device *dev = device_of(pub);
+    if (count == 0 || count > HVV_QUEUES_MAX - dev->n_queues || size == 0 ||
+        size > HVV_QUEUE_SIZE_MAX || (size & (size - 1)))
+        return -EINVAL;
+    return create_queues(dev, count, size, segments);
+}
+
+static int32_t config_set(struct hvv_device *pub, uint32_t offset, const void *data, uint32_t size,
+                          uint32_t flags)
+{
+    struct device *dev = device_of(pub);
+    int rc = config_space_write(&dev->config, offset, data, size, dev->create_error != NULL);
+    if (rc == 0 && (flags & HVV_CONFIG_NOTIFY) && !dev->create_error)
+        device_config_changed(dev);
+    return rc;
+}
+
+static uint64_t features_service(struct hvv_device *pub)
+{
+    struct device *dev = device_of(pub);
+    return atomic_load(&dev->negotiated) & dev->features;
+}
+
+/* ---- chains -------------------------------------------------------------------------------------- */
+
+static uint32_t pop(struct hvv_device *pub, uint32_t queue, struct hvv_chain **chains, uint32_t max)
+{
+    struct device *dev = device_of(pub);
+    return queue < dev->n_queues ? virtq_pop(dev->queues[queue].vq, chains, max) : 0;
+}
+
+static void broken(struct hvv_device *pub, const char *fmt, va_list args)
+{
+    char text[256];
+    vsnprintf(text, sizeof(text), fmt, args);
+    device_break(device_of(pub), "%s", text);
+}
+
+/* ---- watches and timers --------------------------------------------------------------------------- */
+
+static struct queue *queue_at(struct device *dev, uint32_t queue)
+{
+    if (queue < dev->n_queues)
+        return &dev->queues[queue];
+    errno = EINVAL;
+    return NULL;
+}
+
+static void watch_ready(void *arg, uint32_t events)
+{
+    struct hvv_watch *w = arg;
+    w->ready(w->arg, events);
+}
+
+static struct hvv_watch *watch_new_service(struct hvv_device *pub, uint32_t queue, int fd,
+                                           void (*ready)(void *arg, uint32_t events), void *arg)
+{
+    struct device *dev = device_of(pub);
+    struct queue *q = queue_at(dev, queue);
+    struct hvv_watch *w = q ? calloc(1, sizeof(*w)) : NULL;
+    if (!w)
+        return NULL;
+    w->dev = dev;
+    w->queue = q;
+    w->ready = ready;
+    w->arg = arg;
+    w->watch = watch_new(worker_loop(q->worker), fd, watch_ready, w);
+    if (!w->watch) {
+        free(w);
+        errno = ENOMEM;
+        return NULL;
+    }
+    pthread_mutex_lock(&dev->lock);
+    TAILQ_INSERT_TAIL(&dev->watches, w, link);
+    pthread_mutex_unlock(&dev->lock);
+    return w;
+}
+
+static void watch_set_service(struct hvv_watch *w, uint32_t events)
+{
+    watch_set(w->watch, events);
+}
+
+static void watch_free_service(struct hvv_watch *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->dev->lock);
+    TAILQ_REMOVE(&w->dev->watches, w, link);
+    pthread_mutex_unlock(&w->dev->lock);
+    watch_free(w->watch);
+    free(w);
+}
+
+static void timer_expired(void *arg)
+{
+    struct hvv_timer *t = arg;
+    t->expired(t->arg);
+}
+
+static struct hvv_timer *timer_new_service(struct hvv_device *pub, uint32_t queue,
+                                           void (*expired)(void *arg), void *arg)
+{
+    struct device *dev = device_of(pub);
+    struct queue *q = queue_at(dev, queue);
+    struct hvv_timer *t = q ? calloc(1, sizeof(*t)) : NULL;
+    if (!t)
+        return NULL;
+    t->dev = dev;
+    t->queue = q;
+    t->expired = expired;
+    t->arg = arg;
+    t->timer = timer_new(worker_loop(q->worker), timer_expired, t);
+    if (!t->timer) {
+        free(t);
+        errno = ENOMEM;
+        return NULL;
+    }
+    pthread_mutex_lock(&dev->lock);
+    TAILQ_INSERT_TAIL(&dev->timers, t, link);
+    pthread_mutex_unlock(&dev->lock);
+    return t;
+}
+
+static void timer_set_service(struct hvv_timer *t, uint64_t nanoseconds)
+{
+    timer_set(t->timer, nanoseconds);
+}
+
+static void timer_free_service(struct hvv_timer *t)
+{
+    if (!t)
+        return;
+    pthread_mutex_lock(&t->dev->lock);
+    TAILQ_REMOVE(&t->dev->timers, t, link);
+    pthread_mutex_unlock(&t->dev->lock);
+    timer_free(t->timer);
+    free(t);
+}
+
+void services_disarm(struct device *dev, struct worker *worker)
+{
+    struct hvv_watch *w;
+    struct hvv_timer *t;
+    pthread_mutex_lock(&dev->lock);
+    TAILQ_FOREACH(w, &dev->watches, link)
+        if (w->queue->worker == worker)
+            watch_set(w->watch, 0);
+    TAILQ_FOREACH(t, &dev->timers, link)
+        if (t->queue->worker == worker)
+            timer_set(t->timer, 0);
+    pthread_mutex_unlock(&dev->lock);
+}
+
+void services_sweep(struct device *dev)
+{
+    unsigned forgotten = 0;
+    for (; !TAILQ_EMPTY(&dev->watches); forgotten++)
+        watch_free_service(TAILQ_FIRST(&dev->watches));
+    for (; !TAILQ_EMPTY(&dev->timers); forgotten++)
+        timer_free_service(TAILQ_FIRST(&dev->timers));
+    if (forgotten)
+        log_write(HVV_LOG_WARNING, dev->id, "plugin %s left %u watches or timers behind",
+                  dev->plugin->info.name, forgotten);
+}
+
+static void post_service(struct hvv_device *pub, uint32_t queue, struct hvv_task *task)
+{
+    struct device *dev = device_of(pub);
+    loop_post(worker_loop(dev->queues[queue < dev->n_queues ? queue : 0].worker), task);
+}
+
+/* ---- guest memory ---------------------------------------------------------------------------------- */
+
+struct map {
+    struct hvv_map pub; /* first */
+    struct map *next, **prev;
+    struct memory *memory;
+    struct iovec iov[];
+};
+
+static const struct hvv_map *mem_map(struct hvv_device *pub, uint64_t address, uint64_t size,
+                                     uint32_t access)
+{
+    (void)access; /* all guest memory is readable and writable today */
+    struct device *dev = device_of(pub);
+    struct virtq *vq = dev->queues[0].vq; /* its snapshot is this worker's to look at */
+    struct memory *memory = vq->memory[vq->epoch];
+    if (!memory || size == 0 || size > UINT32_MAX) {
+        errno = EFAULT;
+        return NULL;
+    }
+    if (dev->n_maps == DEVICE_MAPS_MAX) {
+        errno = ENOSPC;
+        return NULL;
+    }
+    struct iovec iov[MEMORY_REGIONS_MAX];
+    int n = memory_translate(memory, address, size, iov, MEMORY_REGIONS_MAX);
+    if (n < 0) {
+        errno = EFAULT;
+        return NULL;
+    }
+    struct map *map = malloc(sizeof(*map) + (size_t)n * sizeof(iov[0]));
+    if (!map)
+        return NULL;
+    memcpy(map->iov, iov, (size_t)n * sizeof(iov[0]));
+    map->pub = (struct hvv_map){sizeof(map->pub), (uint32_t)n, map->iov};
+    map->memory = memory_get(memory);
+    map->next = dev->maps;
+    map->prev = &dev->maps;
+    if (map->next)
+        map->next->prev = &map->next;
+    dev->maps = map;
+    dev->n_maps++;
+    return &map->pub;
+}
+
+static void mem_unmap(struct hvv_device *pub, const struct hvv_map *mapped)
+{
+    struct device *dev = device_of(pub);
+    struct map *map = (struct map *)(uintptr_t)mapped;
+    *map->prev = map->next;
+    if (map->next)
+        map->next->prev = map->prev;
+    memory_put(map->memory);
+    free(map);
+    dev->n_maps--;
+}
+
+void services_unmap_all(struct device *dev)
+{
+    while (dev->maps)
+        mem_unmap(&dev->pub, &dev->maps->pub);
+}
+
+/* ---- shared state and commands ---------------------------------------------------------------------- */
+
+static void *shared_get_service(struct hvv_device *pub, const char *name, uint64_t size,
+                                int32_t (*init)(void *shared), void (*fini)(void *shared))
+{
+    return shared_get(device_of(pub)->plugin, name, size, init, fini);
+}
+
+static void shared_put_service(struct hvv_device *pub, void *shared)
+{
+    (void)pub;
+    shared_put(shared);
+}
+
+static const char *call_string(struct hvv_call *call, const char *param)
+{
+    return options_string(&call->params, param, 0);
+}
+
+static uint64_t call_u64(struct hvv_call *call, const char *param)
+{
+    return options_u64(&call->params, param, 0);
+}
+
+static void call_result_string(struct hvv_call *call, const char *key, const char *value)
+{
+    call_add(call, key, value, 0);
+}
+
+static void call_result_u64(struct hvv_call *call, const char *key, uint64_t value)
+{
+    call_add(call, key, NULL, value);
+}
+
+static void call_error(struct hvv_call *call, const char *fmt, va_list args)
+{
+    error_vset(&call->error, EINVAL, NULL, fmt, args);
+}
+
+const struct hvv_host services = {
+    .size = sizeof(services),
+    .abi_major = HVV_ABI_MAJOR,
+    .abi_minor = HVV_ABI_MINOR,
+    .caps = SERVICES_CAPS,
+    .log = log_service,
+    .error = error_service,
+    .option_count = option_count,
+    .option_string = option_string,
+    .option_u64 = option_u64,
+    .option_given = option_given,
+    .set_features = set_features,
+    .add_queues = add_queues,
+    .config_set = config_set,
+    .features = features_service,
+    .pop = pop,
+    .complete = virtq_complete,
+    .fail = virtq_fail,
+    .release = virtq_release,
+    .broken = broken,
+    .watch_new = watch_new_service,
+    .watch_set = watch_set_service,
+    .watch_free = watch_free_service,
+    .timer_new = timer_new_service,
+    .timer_set = timer_set_service,
+    .timer_free = timer_free_service,
+    .post = post_service,
+    .mem_map = mem_map,
+    .mem_unmap = mem_unmap,
+    .shared_get = shared_get_service,
+    .shared_put = shared_put_service,
+    .count = count_service,
+    .event = event_service,
+    .call_string = call_string,
+    .call_u64 = call_u64,
+    .call_result_string = call_result_string,
+    .call_result_u64 = call_result_u64,
+    .call_result_fd = call_set_fd,
+    .call_error = call_error,
+    .call_finish = call_finish,
+};

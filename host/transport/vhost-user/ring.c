@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ring.c - a queue's descriptors: kicks come in, calls go out.
+ *
+ * The control thread sets them up while the queue is stopped; the worker uses them while it runs.
+ * Descriptors come from a peer: they may be sockets, pipes or full, and are only ever used without
+ * blocking.
+ */
+#include "transport/vhost-user/vhost-user.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int ring_init(struct ring *ring, struct endpoint *endpoint, struct queue *queue)
+{
+    ring->queue = queue;
+    ring->endpoint = endpoint;
+    ring->kick_fd = ring->err_fd = -1;
+    atomic_init(&ring->call_fd, -1);
+    atomic_init(&ring->inband_fd, -1);
+    queue->transport_state = ring;
+    return 0;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void ring_clear(struct ring *ring)
+{
+    watch_free(ring->kick_watch);
+    ring->kick_watch = NULL;
+    close_fd(&ring->kick_fd);
+    close_fd(&ring->err_fd);
+    int call = atomic_exchange(&ring->call_fd, -1);
+    close_fd(&call);
+    atomic_store(&ring->inband_fd, -1);
+    ring->setup = (struct virtq_setup){0};
+    ring->has_addr = ring->has_kick = ring->no_kick_fd = ring->enabled = false;
+}
+
+/* ---- worker ------------------------------------------------------------------------------------- */
+
+static void on_kick(void *arg, uint32_t events)
+{
+    (void)events;
+    struct ring *ring = arg;
+    uint64_t count;
+    ssize_t n = read(ring->kick_fd, &count, sizeof(count));
+    if (n > 0) {
+        queue_notified(ring->queue); /* awake is all it takes: the worker looks at its rings */
+    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        watch_set(ring->kick_watch, 0);
+        device_break(ring->queue->dev, "queue %u: its kick descriptor cannot be read: %s",
+                     ring->queue->index, n ? strerror(errno) : "end of file");
+    }
+}
+
+void ring_running(struct queue *q, bool running)
+{
+    struct ring *ring = q->transport_state;
+    if (ring->kick_watch)
+        watch_set(ring->kick_watch, running ? HVV_WATCH_READ : 0);
+}
+
+static void call_inband(struct queue *q, int fd)
+{
+    struct {
+        struct vu_header header;
+        struct vu_ring_state state;
+    } message = {
+        .header = {VU_BACKEND_VRING_CALL, VU_VERSION, sizeof(struct vu_ring_state)},
+        .state = {.index = q->index},
+    };
+    if (send(fd, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        device_log(q->dev, HVV_LOG_DEBUG, "queue %u: call message: %s", q->index, strerror(errno));
+}
+
+void ring_interrupt(struct queue *q)
+{
+    struct ring *ring = q->transport_state;
+    int fd = atomic_load(&ring->call_fd);
+    int inband = atomic_load(&ring->inband_fd);
+    uint64_t one = 1;
+    if (fd >= 0) {
+        /* Full means that the driver has been told and has not looked yet. */
+        if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+            device_log(q->dev, HVV_LOG_DEBUG, "queue %u: call: %s", q->index, strerror(errno));
+    } else if (inband >= 0) {
+        call_inband(q, inband);
+    }
+}
+
+/* ---- control ------------------------------------------------------------------------------------ */
+
+void ring_signal_error(struct ring *ring)
+{
+    uint64_t one = 1;
+    if (ring->err_fd >= 0 && write(ring->err_fd, &one, sizeof(one)) < 0)
+        device_log(ring->queue->dev, HVV_LOG_DEBUG, "queue %u: error descriptor: %s",
+                   ring->queue->index, strerror(errno));
+}
+
+int ring_set_kick(struct ring *ring, int fd)
+{
+    watch_free(ring->kick_watch);
+    ring->kick_watch = NULL;
+    close_fd(&ring->kick_fd);
+    ring->kick_fd = fd;
+    if (fd < 0)
+        return 0;
+    ring->kick_watch = watch_new(worker_loop(ring->queue->worker), fd, on_kick, ring);
+    return ring->kick_watch ? 0 : -ENOMEM;
+}
+
+/* The front-end's address of an area, as the guest's. */
+static int to_guest(struct ring *ring, const char *name, uint64_t uva, uint64_t *gpa,
+                    struct error *error)
+{
+    struct memory *memory = ring->queue->dev->memory;
+    if (memory && memory_from_uva(memory, uva, gpa))
+        return 0;
+    return error_set(error, EFAULT, "queue %u: %s area at 0x%" PRIx64 " is in no memory region",
+                     ring->queue->index, name, uva);
+}
+
+int ring_try_start(struct ring *ring, struct error *error)
+{
+    struct device *dev = ring->queue->dev;
+    if (!ring->enabled || !ring->has_kick || !ring->has_addr || ring->setup.size == 0 ||
+        ring->queue->state != QUEUE_STOPPED)
+        return 0;
+    struct virtq_setup setup = ring->setup;
+    setup.features = atomic_load(&dev->negotiated);
+    if (to_guest(ring, "descriptor", ring->setup.desc, &setup.desc, error) < 0 ||
+        to_guest(ring, "driver", ring->setup.avail, &setup.avail, error) < 0 ||
+        to_guest(ring, "device", ring->setup.used, &setup.used, error) < 0)
+        return -error->err;
+    if (!device_has_running_queue(dev))
+        atomic_store(&dev->broken, false); /* a driver that sets up its first ring starts afresh */
+    return queue_start(ring->queue, &setup, ring->no_kick_fd, error);
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * used.c - finishes chains and shows them to the driver. Worker thread, but for virtq_complete()
+ * and virtq_fail(), which post to it from elsewhere.
+ *
+ * Stage, then publish: each finished chain puts its used entry into the ring, out of the driver's
+ * sight; virtq_flush() publishes the batch with one store of the used index and interrupts at most
+ * once. With VIRTIO_F_IN_ORDER entries are put in the order chains were popped: one that finished
+ * early waits for those before it (section 2.7.9).
+ */
+#include "virtq/virtq.h"
+
+#include <stdio.h>
+
+static bool current(const struct chain *chain)
+{
+    return chain->generation == chain->vq->generation && !chain->vq->broken;
+}
+
+static void put_used(struct virtq *vq, struct chain *chain)
+{
+    vq->ops->put_used(vq, chain->head, chain->written);
+    atomic_fetch_add_explicit(&vq->stats.bytes_out, chain->written, memory_order_relaxed);
+    atomic_store_explicit(&chain->state, CHAIN_FREE, memory_order_relaxed);
+}
+
+/* Puts every chain whose predecessors are all finished. */
+static void put_in_order(struct virtq *vq)
+{
+    while (vq->seq_used != vq->seq_next) {
+        struct chain *oldest = vq->order[vq->seq_used & (vq->max_size - 1)];
+        if (atomic_load_explicit(&oldest->state, memory_order_relaxed) != CHAIN_FINISHED)
+            return;
+        put_used(vq, oldest);
+        vq->seq_used++;
+    }
+}
+
+/* The chain is finished; worker thread. */
+static void finish(struct chain *chain)
+{
+    struct virtq *vq = chain->vq;
+    if (chain->failed)
+        virtq_break(vq, "queue %u: %s", vq->index, chain->fail_text);
+    if (!current(chain))
+        atomic_store_explicit(&chain->state, CHAIN_FREE, memory_order_relaxed);
+    else if (vq->in_order)
+        put_in_order(vq);
+    else
+        put_used(vq, chain);
+    virtq_let_go(vq, chain->epoch);
+}
+
+static void finish_task(struct hvv_task *task)
+{
+    finish((struct chain *)(void *)((char *)task - offsetof(struct chain, task)));
+}
+
+/* Takes the chain from the plugin. False if it was finished before: a bug of the plugin. */
+static bool disown(struct chain *chain)
+{
+    unsigned owned = CHAIN_OWNED;
+    if (atomic_compare_exchange_strong_explicit(&chain->state, &owned, CHAIN_FINISHED,
+                                                memory_order_relaxed, memory_order_relaxed))
+        return true;
+    atomic_store(&chain->vq->misused, true); /* virtq_flush() breaks the queue */
+    return false;
+}
+
+static void finish_here_or_there(struct chain *chain)
+{
+    if (loop_is_current(chain->vq->loop)) {
+        finish(chain);
+        return;
+    }
+    chain->task.run = finish_task;
+    loop_post(chain->vq->loop, &chain->task);
+}
+
+void virtq_complete(struct hvv_chain *pub, uint32_t written)
+{
+    struct chain *chain = (struct chain *)(void *)pub;
+    if (!disown(chain))
+        return;
+    chain->written = written < pub->writable_bytes ? written : (uint32_t)pub->writable_bytes;
+    finish_here_or_there(chain);
+}
+
+void virtq_fail(struct hvv_chain *pub, const char *fmt, va_list args)
+{
+    struct chain *chain = (struct chain *)(void *)pub;
+    if (!disown(chain))
+        return;
+    chain->failed = true;
+    chain->written = 0;
+    vsnprintf(chain->fail_text, sizeof(chain->fail_text), fmt, args);
+    finish_here_or_there(chain);
+}
+
+void virtq_release(struct hvv_chain *pub)
+{
+    struct chain *chain = (struct chain *)(void *)pub;
+    struct virtq *vq = chain->vq;
+    if (!disown(chain))
+        return;
+    if (chain->seq != vq->seq_next - 1)
+        virtq_break(vq, "queue %u: the plugin released chain %u, which is not the newest",
+                    vq->index, chain->head);
+    if (current(chain)) {
+        vq->seq_next--;
+        vq->next_avail--;
+    }
+    vq->drained = false; /* the plugin holds back; it pops again by itself */
+    atomic_store_explicit(&chain->state, CHAIN_FREE, memory_order_relaxed);
+    virtq_let_go(vq, chain->epoch);
+}
+
+void virtq_flush(struct virtq *vq)
+{
+    if (atomic_load_explicit(&vq->misused, memory_order_relaxed))
+        virtq_break(vq, "queue %u: the plugin finished a chain twice", vq->index);
+    if (vq->state == VIRTQ_IDLE || !vq->used_known || vq->used_idx == vq->published_idx ||
+        vq->broken)
+        return;
+    vq->ops->publish(vq);
+    bool interrupt = vq->ops->wants_interrupt(vq);
+    vq->published_idx = vq->used_idx;
+    vq->interrupt_known = true;
+    if (interrupt) {
+        atomic_fetch_add_explicit(&vq->stats.interrupts, 1, memory_order_relaxed);
+        vq->owner->interrupt(vq->owner_arg);
+    }
+}

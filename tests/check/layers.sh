@@ -1,0 +1,68 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# layers - which folder may include which: asks the compiler (-MM), so that no -I trick helps.
+# Run by `make check` with srcdir and CC set; prints one line per rule.
+cd "${srcdir:-.}" || exit 1
+cc=${CC:-cc}
+failed=0
+
+say()
+{
+    if [ -z "$2" ]; then
+        echo "ok $1"
+    else
+        echo "not ok $1: $(echo "$2" | tr '\n' ' ')"
+        failed=1
+    fi
+}
+
+# allow FOLDER PREFIX...: the files in FOLDER include, of this tree, only what is below a PREFIX.
+allow()
+{
+    folder=$1
+    shift
+    pattern=$(printf '%s|' "$@")
+    bad=
+    for file in $(find "$folder" -name '*.[ch]' | sort); do
+        bad=$bad$(flags=$(flags_of "$folder"); $cc -std=gnu11 -D_GNU_SOURCE $flags -MM "$file" 2>&1 |
+            tr -s ' \\' '\n\n' | sed 's|^\./||' | grep -E '^(host|plugins|sdk|tests)/|error:' |
+            grep -Ev "^(${pattern%|})" | sed "s|^| $file includes |")
+    done
+    say "layers: $folder" "$bad"
+}
+
+flags_of()
+{
+    case $1 in
+    host/*) echo "-Ihost -Isdk/include" ;;
+    plugins/*) echo "-Isdk/include" ;;
+    sdk/*) echo "-Isdk/include" ;;
+    *) echo "" ;;
+    esac
+}
+
+# only PATTERN FILE: no file but FILE in host/ and plugins/ contains PATTERN.
+only()
+{
+    say "layers: only $2 has $1" "$(grep -rlE "$1" host plugins --include='*.[ch]' | grep -vx "$2")"
+}
+
+allow sdk/include sdk/include/
+for plugin in plugins/*/; do
+    allow "${plugin%/}" "$plugin" sdk/include/
+done
+allow host/util host/util/ sdk/include/
+allow host/loop host/loop/ host/util/ sdk/include/
+allow host/memory host/memory/ host/util/
+allow host/virtq host/virtq/ host/memory/ host/loop/ host/util/ sdk/include/
+allow host/worker host/worker/ host/loop/ host/util/ sdk/include/
+allow host/conf host/conf/ host/util/ sdk/include/
+allow host/ctl host/ctl/
+only '#include <ev\.h>' host/loop/loop.c
+only '#include <libconfig\.h>' host/conf/conf-file.c
+only '#include <(gelf|libelf)\.h>' host/plugin/elf.c
+only '#include <liburing\.h>' plugins/blk/uring.c
+say "layers: only main files exit" "$(grep -nE '(^|[^_a-z])_?exit\(' -r host plugins --include='*.c' |
+    grep -vE '^host/(main|ctl/main)\.c:')"
+exit $failed
