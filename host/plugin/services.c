@@ -18,6 +18,7 @@
 
 /* ---- telling people ---------------------------------------------------------------------------- */
 
+HVV_PRINTF(3, 0)
 static void log_service(struct hvv_device *pub, uint32_t level, const char *fmt, va_list args)
 {
     char text[512];
@@ -25,6 +26,7 @@ static void log_service(struct hvv_device *pub, uint32_t level, const char *fmt,
     device_log(device_of(pub), level, "%s", text);
 }
 
+HVV_PRINTF(3, 0)
 static void error_service(struct hvv_device *pub, const char *option, const char *fmt,
                           va_list args)
 {
@@ -55,6 +57,7 @@ static void event_on_control(struct hvv_task *task)
     free(event);
 }
 
+HVV_PRINTF(3, 0)
 static void event_service(struct hvv_device *pub, uint32_t number, const char *fmt, va_list args)
 {
     struct device *dev = device_of(pub);
@@ -132,6 +135,7 @@ static uint32_t pop(struct hvv_device *pub, uint32_t queue, struct hvv_chain **c
     return queue < dev->n_queues ? virtq_pop(dev->queues[queue].vq, chains, max) : 0;
 }
 
+HVV_PRINTF(2, 0)
 static void broken(struct hvv_device *pub, const char *fmt, va_list args)
 {
     char text[256];
@@ -370,6 +374,7 @@ static void call_result_u64(struct hvv_call *call, const char *key, uint64_t val
     call_add(call, key, NULL, value);
 }
 
+HVV_PRINTF(2, 0)
 static void call_error(struct hvv_call *call, const char *fmt, va_list args)
 {
     error_vset(&call->error, EINVAL, NULL, fmt, args);

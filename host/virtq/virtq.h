@@ -191,7 +191,8 @@ uint32_t virtq_pop(struct virtq *vq, struct hvv_chain **chains, uint32_t max);
 
 /* Finishes a chain, from any thread. */
 void virtq_complete(struct hvv_chain *chain, uint32_t written);
-void virtq_fail(struct hvv_chain *chain, const char *fmt, va_list args);
+void virtq_fail(struct hvv_chain *chain, const char *fmt, va_list args)
+    __attribute__((format(printf, 2, 0)));
 
 /* Gives the newest chain back. Worker. */
 void virtq_release(struct hvv_chain *chain);
