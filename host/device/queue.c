@@ -141,9 +141,8 @@ void queue_stuck(void *arg)
 static void start_on_worker(struct hvv_task *task)
 {
     struct queue *q = QUEUE_OF(task, start_task);
-    virtq_start(q->vq, &q->setup, &q->ring, q->memory);
-    memory_put(q->memory);
-    q->memory = NULL;
+    virtq_start(q->vq, &q->setup, &q->start.ring, q->start.memory);
+    memory_put(q->start.memory);
     worker_add(q->worker, &q->service);
     q->served = true;
     q->dev->transport->queue_running(q, true);
@@ -156,12 +155,12 @@ int queue_start(struct queue *q, const struct virtq_setup *setup, bool always_po
     struct device *dev = q->dev;
     if (!dev->memory)
         return error_set(error, EINVAL, "queue %u: started before guest memory is known", q->index);
-    int rc = virtq_resolve(q->vq, setup, dev->memory, &q->ring, error);
+    int rc = virtq_resolve(q->vq, setup, dev->memory, &q->start.ring, error);
     if (rc < 0)
         return rc;
     q->setup = *setup;
     q->always_poll = always_poll;
-    q->memory = memory_get(dev->memory);
+    q->start.memory = memory_get(dev->memory);
     q->state = QUEUE_RUNNING;
     loop_post(worker_loop(q->worker), &q->start_task);
     return 0;
@@ -218,11 +217,10 @@ static void memory_on_worker(struct hvv_task *task)
 {
     struct queue *q = QUEUE_OF(task, memory_task);
     if (q->vq->state != VIRTQ_IDLE)
-        virtq_set_memory(q->vq, q->memory, &q->ring);
+        virtq_set_memory(q->vq, q->change.memory, &q->change.ring);
     else
         loop_post(q->dev->daemon->loop, &q->memory_done_task);
-    memory_put(q->memory);
-    q->memory = NULL;
+    memory_put(q->change.memory);
     if (q->index == 0)
         dispatch_memory_changed(q->dev);
 }
@@ -251,8 +249,8 @@ int device_set_memory(struct device *dev, struct memory *memory, struct error *e
         struct queue *q = &dev->queues[i];
         if (q->state != QUEUE_RUNNING)
             continue;
-        q->ring = rings[i];
-        q->memory = memory_get(memory);
+        q->change.ring = rings[i];
+        q->change.memory = memory_get(memory);
         q->memory_pending = true;
         loop_post(worker_loop(q->worker), &q->memory_task);
     }

@@ -30,8 +30,10 @@ struct queue {
 
     enum queue_state state;       /* control */
     struct virtq_setup setup;     /* control: of the last start */
-    struct virtq_ring ring;       /* control -> worker, with start_task and memory_task */
-    struct memory *memory;        /* the same */
+    struct {
+        struct virtq_ring ring;
+        struct memory *memory;
+    } start, change;              /* control -> worker, with start_task and with memory_task */
     bool discard;                 /* control -> worker, with stop_task */
     bool memory_pending;          /* control: memory_task is under way */
     struct hvv_task start_task, stop_task, stopped_task, memory_task, memory_done_task, kick_task;

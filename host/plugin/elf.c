@@ -144,12 +144,12 @@ static int check_ident(struct look *look)
 static int check_header(struct look *look)
 {
     const GElf_Ehdr *h = &look->header;
-    char text[32];
+    char found[32], wanted[32];
     if (h->e_machine != WANTED_MACHINE)
         return error_set(look->error, ENOEXEC,
                          "plugin %s is for %s, this is %s: use one built for this machine",
-                         elf_shown(look->path), machine_name(h->e_machine, text, sizeof(text)),
-                         machine_name(WANTED_MACHINE, NULL, 0));
+                         elf_shown(look->path), machine_name(h->e_machine, found, sizeof(found)),
+                         machine_name(WANTED_MACHINE, wanted, sizeof(wanted)));
     if (h->e_type != ET_DYN)
         return error_set(look->error, ENOEXEC,
                          "plugin %s is %s, not a shared object: link it with -shared",

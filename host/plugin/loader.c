@@ -300,13 +300,25 @@ static int check_ops(struct loading *l)
     return missing ? refuse(l, "lacks the operation %s, which is required", missing) : 0;
 }
 
+/*
+ * options_check_table() reads defaults as if an operator had written them, which takes memory, and
+ * its answer is the same for a bad table and a lack of memory: so this may be better the next time.
+ */
+static int check_table(struct loading *l, const char *what, const struct option_table *table)
+{
+    char why[256] = "";
+    if (options_check_table(table, why, sizeof(why)) < 0)
+        return failed(l, EINVAL, "has a bad table of %s %s: %s", what, table->owner, why);
+    return 0;
+}
+
 static int check_options(struct loading *l)
 {
     const struct hvv_plugin *info = &l->plugin->info;
     struct option_table table = {info->options, info->n_options, info->option_size, info->name};
-    char why[256] = "";
-    if (options_check_table(&table, why, sizeof(why)) < 0)
-        return refuse(l, "has a bad option table: %s", why);
+    int rc = check_table(l, "options of", &table);
+    if (rc < 0)
+        return rc;
     for (uint32_t i = 0; i < info->n_options; i++)
         if (option_find(l->host_options, info->options[i].name))
             return refuse(l, "has an option %s, which is the name of an option of the host: "
@@ -335,15 +347,12 @@ static int twice(struct loading *l, const char *what, const char *name)
 static int check_command(struct loading *l, const struct hvv_command *c, uint32_t index)
 {
     struct option_table table = {c->params, c->n_params, c->param_size, c->name};
-    char why[256] = "";
     int rc = check_entry(l, "command", index, c->name, c->help);
     if (rc < 0)
         return rc;
     if (!c->run)
         return refuse(l, "has a command %s without a function to run", c->name);
-    if (options_check_table(&table, why, sizeof(why)) < 0)
-        return refuse(l, "has a bad parameter table of command %s: %s", c->name, why);
-    return 0;
+    return check_table(l, "parameters of command", &table);
 }
 
 static int check_commands(struct loading *l)
