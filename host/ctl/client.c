@@ -3,18 +3,41 @@
 #include "ctl/client.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
+#define RETRY_MS 10 /* between two attempts to connect */
 #define READ_SIZE 65536u
 #define LINE_MAX_BYTES (16u << 20) /* the daemon never has more than 4 MiB waiting */
 
-int client_open(struct client *c, const char *path)
+/* Milliseconds on a clock that does not jump. */
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
+}
+
+/* Connects; tries again until the deadline while there is no daemon. 0, or an errno. */
+static int connect_until(int fd, const struct sockaddr_un *address, int64_t deadline)
+{
+    while (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0) {
+        if ((errno != ENOENT && errno != ECONNREFUSED) || now_ms() >= deadline)
+            return errno;
+        poll(NULL, 0, RETRY_MS); /* that somebody begins to listen cannot be watched */
+    }
+    return 0;
+}
+
+int client_open(struct client *c, const char *path, unsigned wait_seconds)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     *c = (struct client){.fd = -1, .path = path, .received = -1};
@@ -25,16 +48,17 @@ int client_open(struct client *c, const char *path)
     c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         return complain(CTL_NO_DAEMON, "cannot create a socket: %s", strerror(errno));
-    if (connect(c->fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+    int err = connect_until(c->fd, &address, now_ms() + wait_seconds * 1000ll);
+    if (err == 0)
         return CTL_OK;
-    if (errno == ENOENT || errno == ENOTDIR || errno == ECONNREFUSED)
+    if (err == ENOENT || err == ENOTDIR || err == ECONNREFUSED)
         return complain(CTL_NO_DAEMON, "no daemon at %s: start hvisor-vhost, or name its socket "
                         "with --control", path);
-    if (errno == EACCES || errno == EPERM)
+    if (err == EACCES || err == EPERM)
         return complain(CTL_NO_DAEMON, "no permission to use %s: run this as the user that runs "
                         "hvisor-vhost", path);
     return complain(CTL_NO_DAEMON, "cannot connect to %s: %s; name the daemon's socket with "
-                    "--control", path, strerror(errno));
+                    "--control", path, strerror(err));
 }
 
 void client_close(struct client *c)

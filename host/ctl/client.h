@@ -21,7 +21,8 @@ struct client {
     int calls;
 };
 
-int client_open(struct client *c, const char *path); /* `path` has to outlive the client */
+/* Connects, waiting up to `wait_seconds` for a daemon. `path` has to outlive the client. */
+int client_open(struct client *c, const char *path, unsigned wait_seconds);
 void client_close(struct client *c);
 
 /*

@@ -39,7 +39,7 @@ _hvisor_vhost_ctl_command()
     local i
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        --control) i=$((i + 1)) ;;
+        --control | --wait) i=$((i + 1)) ;;
         =) i=$((i + 1)) ;; # bash splits --control=PATH into three words
         -*) ;;
         *)
@@ -63,7 +63,7 @@ _hvisor_vhost_ctl()
         return
     fi
     case $command in
-    '') words="$own $(_hvisor_vhost_ctl_plugin_commands) --control --json --help --version" ;;
+    '') words="$own $(_hvisor_vhost_ctl_plugin_commands) --control --json --wait --help --version" ;;
     add)
         words=$(_hvisor_vhost_ctl_plugins | sed 's/$/:/')
         compopt -o nospace 2> /dev/null # the options follow at once

@@ -15,6 +15,7 @@
 #include "ctl/print.h"
 #include "ctl/table.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -22,6 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define WAIT_MAX 3600u
 
 #ifndef RUNSTATEDIR
 #define RUNSTATEDIR "/run"
@@ -43,6 +46,7 @@ enum flag {
 
 struct args {
     const char *control;
+    unsigned wait; /* seconds for a daemon to appear */
     bool json, help, version;
     unsigned flags;
     unsigned n; /* words after the command */
@@ -85,7 +89,7 @@ static int call(const struct args *args, const char *method, json_t *params,
     json_t *result = NULL;
     if (!params)
         return complain(CTL_REFUSED, "out of memory for a request");
-    int rc = client_open(&client, args->control);
+    int rc = client_open(&client, args->control, args->wait);
     if (rc == CTL_OK)
         rc = client_call(&client, method, params, &result, NULL);
     else
@@ -190,7 +194,7 @@ static int run_events(const struct args *args)
 {
     struct client client;
     json_t *result = NULL, *event;
-    int rc = client_open(&client, args->control);
+    int rc = client_open(&client, args->control, args->wait);
     if (rc == CTL_OK)
         rc = client_call(&client, "events.subscribe", json_object(), &result, NULL);
     json_decref(result);
@@ -236,7 +240,7 @@ static int run_plugin_command(const struct args *args)
     for (unsigned i = 1; i < args->n && rc == CTL_OK; i++)
         rc = add_param(params, args->words[i]);
     if (rc == CTL_OK)
-        rc = client_open(&client, args->control);
+        rc = client_open(&client, args->control, args->wait);
     if (rc == CTL_OK)
         rc = client_call(&client, "device.command",
                          json_pack("{s:s, s:s, s:O, s:o*}", "id", args->words[0], "command",
@@ -313,7 +317,7 @@ static void put_command(const struct command *c)
 
 static int help_all(void)
 {
-    puts("usage: " PROGRAM " [--control PATH] [--json] COMMAND ...\n\ncommands:");
+    puts("usage: " PROGRAM " [--control PATH] [--json] [--wait SECONDS] COMMAND ...\n\ncommands:");
     for (size_t i = 0; i < N_COMMANDS; i++)
         put_command(&commands[i]);
     put_command(&plugin_command);
@@ -321,6 +325,7 @@ static int help_all(void)
          "  --control PATH  the daemon's socket, else $" CONTROL_ENV ",\n"
          "                  else " CONTROL_DEFAULT "\n"
          "  --json          print results as JSON, one line each\n"
+         "  --wait SECONDS  wait so long for the daemon to appear\n"
          "  --help          print this, or more about a command\n"
          "  --version       print the version\n"
          "\n"
@@ -358,11 +363,25 @@ static int parse_control(struct args *args, char **argv, int *i)
     return CTL_OK;
 }
 
+static int parse_wait(struct args *args, char **argv, int *i)
+{
+    size_t len = strlen("--wait");
+    const char *value = argv[*i][len] == '=' ? argv[*i] + len + 1 : argv[++*i];
+    char *end = NULL;
+    unsigned long seconds = value && isdigit((unsigned char)value[0]) ? strtoul(value, &end, 10) : 0;
+    if (!end || *end || seconds > WAIT_MAX)
+        return complain(CTL_USAGE, "--wait needs a number of seconds from 0 to %u", WAIT_MAX);
+    args->wait = (unsigned)seconds;
+    return CTL_OK;
+}
+
 static int parse_option(struct args *args, char **argv, int *i)
 {
     const char *option = argv[*i];
     if (strcmp(option, "--control") == 0 || strncmp(option, "--control=", 10) == 0)
         return parse_control(args, argv, i);
+    if (strcmp(option, "--wait") == 0 || strncmp(option, "--wait=", 7) == 0)
+        return parse_wait(args, argv, i);
     if (strcmp(option, "--json") == 0)
         args->json = true;
     else if (strcmp(option, "--help") == 0)

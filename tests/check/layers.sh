@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # layers - which folder may include which: asks the compiler (-MM), so that no -I trick helps.
@@ -24,11 +24,12 @@ allow()
     shift
     pattern=$(printf '%s|' "$@")
     bad=
-    for file in $(find "$folder" -name '*.[ch]' | sort); do
-        bad=$bad$(flags=$(flags_of "$folder"); $cc -std=gnu11 -D_GNU_SOURCE $flags -MM "$file" 2>&1 |
-            tr -s ' \\' '\n\n' | sed 's|^\./||' | grep -E '^(host|plugins|sdk|tests)/|error:' |
+    read -ra flags <<<"$(flags_of "$folder")"
+    while read -r file; do
+        bad=$bad$($cc -std=gnu11 -D_GNU_SOURCE "${flags[@]}" -MM "$file" 2>&1 |
+            grep -oE '(host|plugins|sdk|tests)/[^ ]+|.*error:.*' |
             grep -Ev "^(${pattern%|})" | sed "s|^| $file includes |")
-    done
+    done < <(find "$folder" -name '*.[ch]' | sort)
     say "layers: $folder" "$bad"
 }
 
