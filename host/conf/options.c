@@ -276,8 +276,11 @@ static int check_default(const struct hvv_option *option, struct why why)
     struct error error = {0};
     if (!option->dflt)
         return 0;
-    if (option_parse(&value, option, option->dflt, NULL, &error) < 0)
-        return bad(why, "option %s has a default it would refuse: %s", option->name, error.text);
+    int rc = option_parse(&value, option, option->dflt, NULL, &error);
+    if (rc < 0) {
+        bad(why, "option %s has a default it would refuse: %s", option->name, error.text);
+        return rc == -ENOMEM ? rc : -EINVAL; /* the table may be fine, another time */
+    }
     free(value.string);
     return 0;
 }

@@ -45,7 +45,7 @@ void options_clear(struct options *options);
 
 /*
  * Is a table from outside fit for use? 0, or -EINVAL with a sentence in `why` that starts with the
- * option at fault.
+ * option at fault; -ENOMEM if that cannot be told now.
  */
 int options_check_table(const struct option_table *table, char *why, size_t size);
 

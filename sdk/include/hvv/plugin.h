@@ -23,6 +23,10 @@ extern "C" {
 #define HVV_SERIAL_DEVICE 0u /* one call at a time for the device */
 #define HVV_SERIAL_QUEUE 1u  /* one call at a time for each queue */
 
+/*
+ * The host copies this struct and the tables behind it when it loads the plugin. A table has at most
+ * 256 entries; names are 1 to 31 bytes and unique in their table; each entry has a help text.
+ */
 struct hvv_plugin {
     uint32_t size;
     uint16_t abi_minor;          /* HVV_ABI_MINOR of the headers it was built with */
@@ -30,8 +34,8 @@ struct hvv_plugin {
     uint64_t needs;              /* HVV_CAP_* bits without which it cannot work */
 
     const char *name;            /* lower case letters, digits, '-' and '_'; 1 to 31 bytes */
-    const char *version;         /* numbers separated by dots: 1.0.2 */
-    const char *description;     /* one line */
+    const char *version;         /* numbers separated by dots: 1.0.2; at most 63 bytes */
+    const char *description;     /* one line; descriptions and help texts are 1 to 255 bytes */
 
     uint32_t virtio_id;          /* the virtio device ID (virtio 1.2, section 5), not 0 */
     uint32_t threads;            /* HVV_SERIAL_DEVICE or HVV_SERIAL_QUEUE */
