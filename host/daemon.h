@@ -42,4 +42,7 @@ struct daemon {
 void daemon_event(struct daemon *daemon, const char *event, const char *device, const char *key,
                   const char *value);
 
+/* The same for a plugin's event, whose text is words KEY=VALUE. Control. */
+void daemon_plugin_event(const struct device *dev, const char *event, const char *text);
+
 #endif

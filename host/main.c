@@ -28,7 +28,7 @@ struct process {
     struct error error; /* why the daemon did not start */
 };
 
-/* ---- shutting down ------------------------------------------------------------------------------------ */
+/* ---- shutting down --------------------------------------------------------------------------- */
 
 static void all_removed(struct request *request)
 {
@@ -86,7 +86,7 @@ static void on_signal(void *arg, int signum)
     shut_down(daemon, true, &error);
 }
 
-/* ---- starting ------------------------------------------------------------------------------------------ */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 static void block_signals(int how)
 {

@@ -28,7 +28,7 @@ struct file {
     struct error *error;
 };
 
-/* ---- Errors --------------------------------------------------------------------------------- */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 /* Puts FILE:LINE in front of what `why` says. */
 static int fail_at(const struct file *file, const config_setting_t *at, const struct error *why)
@@ -44,7 +44,7 @@ static int wrong_type(const struct file *file, const config_setting_t *at, const
                      config_setting_source_line(at), name, wanted);
 }
 
-/* ---- Values --------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 /* The text of a value that is one; `buffer` holds it if it is a number. NULL: it is not. */
 static const char *scalar_text(const config_setting_t *value, char *buffer, size_t size)
@@ -89,7 +89,7 @@ static const char *wanted_instead(const struct setting *setting, const config_se
     }
 }
 
-/* ---- Devices written as groups -------------------------------------------------------------- */
+/* ---- Devices written as groups --------------------------------------------------------------- */
 
 /* An option of a device, or each of several if the value is a list. */
 static int add_option(const struct file *file, struct spec *spec, const config_setting_t *member)
@@ -148,7 +148,7 @@ static int add_group(const struct file *file, const config_setting_t *group)
     return rc;
 }
 
-/* ---- Settings ------------------------------------------------------------------------------- */
+/* ---- Settings -------------------------------------------------------------------------------- */
 
 static int set_one(const struct file *file, const struct setting *setting,
                    const config_setting_t *value)
@@ -210,7 +210,7 @@ static int walk(const struct file *file, const config_setting_t *root)
     return rc;
 }
 
-/* ---- The file ------------------------------------------------------------------------------- */
+/* ---- The file -------------------------------------------------------------------------------- */
 
 static int parse(const struct file *file, const char *text)
 {

@@ -38,7 +38,7 @@ struct command {
     bool seen[SETTINGS_MAX];
 };
 
-/* ---- Printing ------------------------------------------------------------------------------- */
+/* ---- Printing -------------------------------------------------------------------------------- */
 
 static void print_option(const struct setting *setting)
 {
@@ -74,7 +74,7 @@ static int print(bool help, struct error *error)
     return 1;
 }
 
-/* ---- Command line --------------------------------------------------------------------------- */
+/* ---- Command line ---------------------------------------------------------------------------- */
 
 static void prepare(struct command *command)
 {
@@ -169,7 +169,7 @@ static int apply(struct conf *conf, struct command *command, struct error *error
     return 0;
 }
 
-/* ---- All of it ------------------------------------------------------------------------------ */
+/* ---- All of it ------------------------------------------------------------------------------- */
 
 /* Lists come last: their defaults are for those that are still empty. */
 static int set_defaults(struct conf *conf, bool lists, struct error *error)

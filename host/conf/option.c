@@ -24,7 +24,7 @@ const struct hvv_option *option_find(const struct option_table *table, const cha
     return NULL;
 }
 
-/* ---- Saying what is allowed ----------------------------------------------------------------- */
+/* ---- Saying what is allowed ------------------------------------------------------------------ */
 
 const char *option_type_name(uint32_t type)
 {
@@ -80,7 +80,7 @@ void option_range(const struct hvv_option *option, char *text, size_t size)
         snprintf(text, size, "%s", "");
 }
 
-/* ---- Parsing -------------------------------------------------------------------------------- */
+/* ---- Parsing --------------------------------------------------------------------------------- */
 
 static int copy_text(struct option_value *value, const char *text, struct error *error)
 {

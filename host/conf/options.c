@@ -30,7 +30,7 @@ static const struct option_value *find_value(const struct options *options, cons
     return NULL;
 }
 
-/* ---- Values --------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 uint32_t options_count(const struct options *options, const char *name)
 {
@@ -66,7 +66,7 @@ void options_clear(struct options *options)
     memset(options, 0, sizeof(*options));
 }
 
-/* ---- Check ---------------------------------------------------------------------------------- */
+/* ---- Check ----------------------------------------------------------------------------------- */
 
 static const struct hvv_option *find_option(const struct check *check, const char *name)
 {
@@ -226,7 +226,7 @@ int options_check(struct options *out, const struct spec *spec, const struct opt
     return rc;
 }
 
-/* ---- Is a table sane? ----------------------------------------------------------------------- */
+/* ---- Is a table sane? ------------------------------------------------------------------------ */
 
 struct why {
     char *text;

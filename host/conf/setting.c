@@ -25,7 +25,7 @@ static int no_memory(const struct setting_source *source, struct error *error)
     return error_set(error, ENOMEM, "out of memory for %s", source->label);
 }
 
-/* ---- Single values -------------------------------------------------------------------------- */
+/* ---- Single values --------------------------------------------------------------------------- */
 
 static int set_path(char **path, const char *text, const struct setting_source *source,
                     struct error *error)
@@ -120,7 +120,7 @@ static int set_syslog(struct conf *conf, const char *text, const struct setting_
     return 0;
 }
 
-/* ---- Lists ---------------------------------------------------------------------------------- */
+/* ---- Lists ----------------------------------------------------------------------------------- */
 
 static int add_plugin_dir(struct conf *conf, const char *text, const struct setting_source *source,
                           struct error *error)
@@ -182,7 +182,7 @@ static void clear_devices(struct conf *conf)
     conf->devices_dir = NULL;
 }
 
-/* ---- The table ------------------------------------------------------------------------------ */
+/* ---- The table ------------------------------------------------------------------------------- */
 
 const struct setting settings[] = {
     {"config", 'c', NULL, "FILE", SETTING_COMMAND, NULL, "read settings from FILE", NULL, NULL},

@@ -44,7 +44,7 @@ static bool has_control(const char *text)
     return false;
 }
 
-/* ---- Text form ------------------------------------------------------------------------------ */
+/* ---- Text form ------------------------------------------------------------------------------- */
 
 /* Appends `text` at `at`, with commas doubled; only counts if there is no `out`. */
 static size_t put(char *out, size_t at, const char *text)
@@ -95,7 +95,7 @@ char *spec_format(const struct spec *spec)
     return text;
 }
 
-/* ---- Building ------------------------------------------------------------------------------- */
+/* ---- Building -------------------------------------------------------------------------------- */
 
 static int no_memory(struct error *error)
 {
@@ -183,7 +183,7 @@ void spec_clear(struct spec *spec)
     memset(spec, 0, sizeof(*spec));
 }
 
-/* ---- Parsing -------------------------------------------------------------------------------- */
+/* ---- Parsing --------------------------------------------------------------------------------- */
 
 /* Moves an element to `word`, doubled commas made one. True if another one follows. */
 static bool take_element(const char **text, char *word)

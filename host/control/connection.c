@@ -94,7 +94,7 @@ void connection_close(struct connection *c)
     c->ops->closed(c->arg);
 }
 
-/* ---- out ------------------------------------------------------------------------------------ */
+/* ---- out ------------------------------------------------------------------------------------- */
 
 /* Sends a part of `text`, with fd (or -1) attached to its first byte. */
 static ssize_t send_some(int fd, const char *text, size_t len, int attached)
@@ -196,7 +196,7 @@ void connection_finish(struct connection *c)
     settle(c);
 }
 
-/* ---- in ------------------------------------------------------------------------------------- */
+/* ---- in -------------------------------------------------------------------------------------- */
 
 static void forget(struct connection *c, size_t bytes)
 {
@@ -312,7 +312,7 @@ void connection_pause(struct connection *c, bool pause)
     settle(c);
 }
 
-/* ---- life ----------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct connection *connection_new(struct loop *loop, int fd, size_t line_max,
                                   const struct connection_ops *ops, void *arg)

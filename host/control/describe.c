@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- devices ------------------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static void set_text(json_t *object, const char *key, const char *text)
 {
@@ -98,6 +98,18 @@ static void describe_options(const struct device *dev, json_t *object,
     }
 }
 
+static json_t *describe_lines(const struct device *dev)
+{
+    json_t *lines = json_object();
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&dev->lock;
+    pthread_mutex_lock(lock);
+    for (uint32_t i = 0; i < DEVICE_LINES_MAX; i++)
+        if (dev->lines[i].key)
+            set_text(lines, dev->lines[i].key, dev->lines[i].value);
+    pthread_mutex_unlock(lock);
+    return lines;
+}
+
 static void say_hint(void *arg, const char *front_end, const char *text)
 {
     json_array_append_new(arg, json_pack("{s:s,s:s}", "for", front_end, "text", text));
@@ -122,6 +134,7 @@ json_t *describe_device_fully(const struct device *dev)
     for (uint32_t i = 0; i < dev->n_queues; i++)
         json_array_append_new(queues, describe_queue(&dev->queues[i]));
     json_object_set_new(object, "queues", queues);
+    json_object_set_new(object, "about", describe_lines(dev));
     json_object_set_new(object, "config_generation",
                         json_integer(atomic_load(&dev->config.seq) / 2));
     dev->transport->hints(dev, say_hint, hints);
@@ -135,10 +148,28 @@ static void set_count(json_t *object, const char *key, const _Atomic uint64_t *c
     json_object_set_new(object, key, json_integer((json_int_t)value));
 }
 
-json_t *describe_stats(const struct device *dev)
+/* The plugin's counters: those of a queue, or with HVV_NO_QUEUE all, queues summed up. */
+static json_t *describe_counters(const struct device *dev, uint32_t queue)
 {
     const struct hvv_plugin *info = &dev->plugin->info;
-    json_t *queues = json_array(), *counters = json_object();
+    json_t *counters = json_object();
+    for (uint32_t i = 0; i < info->n_counters; i++) {
+        bool per_queue = info->counters[i].flags & HVV_COUNTER_QUEUE;
+        uint64_t value = 0;
+        if (queue != HVV_NO_QUEUE && !per_queue)
+            continue;
+        uint32_t first = queue != HVV_NO_QUEUE ? queue : per_queue ? 0 : HVV_NO_QUEUE;
+        uint32_t n = queue == HVV_NO_QUEUE && per_queue ? dev->n_queues : 1;
+        for (uint32_t k = 0; k < n; k++)
+            value += atomic_load_explicit(device_counter(dev, i, first + k), memory_order_relaxed);
+        json_object_set_new(counters, info->counters[i].name, json_integer((json_int_t)value));
+    }
+    return counters;
+}
+
+json_t *describe_stats(const struct device *dev)
+{
+    json_t *queues = json_array();
     for (uint32_t i = 0; i < dev->n_queues; i++) {
         const struct virtq_stats *s = &dev->queues[i].vq->stats;
         json_t *object = json_object();
@@ -149,14 +180,14 @@ json_t *describe_stats(const struct device *dev)
         set_count(object, "bytes_out", &s->bytes_out);
         set_count(object, "interrupts", &s->interrupts);
         set_count(object, "errors", &s->errors);
+        json_object_set_new(object, "counters", describe_counters(dev, i));
         json_array_append_new(queues, object);
     }
-    for (uint32_t i = 0; i < info->n_counters; i++)
-        set_count(counters, info->counters[i].name, &dev->counters[i]);
-    return json_pack("{s:s,s:o,s:o}", "id", dev->id, "queues", queues, "counters", counters);
+    return json_pack("{s:s,s:o,s:o}", "id", dev->id, "queues", queues, "counters",
+                     describe_counters(dev, HVV_NO_QUEUE));
 }
 
-/* ---- plugins --------------------------------------------------------------------------------------------- */
+/* ---- plugins --------------------------------------------------------------------------------- */
 
 static json_t *describe_option(const struct hvv_option *o)
 {
@@ -192,6 +223,8 @@ static json_t *describe_commands(const struct hvv_plugin *info)
         json_t *object = json_object();
         set_text(object, "name", c->name);
         set_text(object, "help", c->help);
+        json_object_set_new(object, "terminal", json_boolean(c->flags & HVV_COMMAND_TERMINAL));
+        set_text(object, "window", c->window);
         json_object_set_new(object, "params", describe_table(c->params, c->n_params, c->param_size));
         json_array_append_new(list, object);
     }

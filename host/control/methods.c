@@ -17,7 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* ---- device.add, device.remove ---------------------------------------------------------------------- */
+/* ---- device.add, device.remove --------------------------------------------------------------- */
 
 static void answer_request(struct request *request, const char *key, bool describe)
 {
@@ -135,7 +135,7 @@ static void device_remove(struct daemon *daemon, const json_t *params, struct re
         reply_error(reply, &error);
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------ */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 static void device_list(struct daemon *daemon, const json_t *params, struct reply *reply)
 {
@@ -200,7 +200,20 @@ static void zone_list(struct daemon *daemon, const json_t *params, struct reply 
     reply_result(reply, json_pack("{s:[]}", "zones"));
 }
 
-/* ---- commands of plugins -------------------------------------------------------------------------------- */
+/* ---- commands of plugins --------------------------------------------------------------------- */
+
+/* The same key again makes a list. */
+static void add_result(json_t *result, const struct call_result *r)
+{
+    json_t *value = r->text ? reply_text(r->text) : json_integer((json_int_t)r->number);
+    json_t *before = json_object_get(result, r->key);
+    if (!before)
+        json_object_set_new(result, r->key, value);
+    else if (json_is_array(before))
+        json_array_append_new(before, value);
+    else
+        json_object_set_new(result, r->key, json_pack("[O,o]", before, value));
+}
 
 static void called(struct hvv_call *call)
 {
@@ -211,8 +224,7 @@ static void called(struct hvv_call *call)
     } else {
         json_t *result = json_object();
         for (struct call_result *r = call->results; r; r = r->next)
-            json_object_set_new(result, r->key,
-                                r->text ? json_string(r->text) : json_integer((json_int_t)r->number));
+            add_result(result, r);
         int fd = call->fd;
         call->fd = -1;
         reply_result_fd(reply, json_pack("{s:o}", "result", result), fd);
@@ -247,7 +259,7 @@ static void device_command(struct daemon *daemon, const json_t *params, struct r
     }
 }
 
-/* ---- plugins, on the builder ------------------------------------------------------------------------------ */
+/* ---- plugins, on the builder ----------------------------------------------------------------- */
 
 struct plugin_job {
     struct hvv_task task; /* first */
@@ -338,7 +350,7 @@ static void plugin_retire(struct daemon *daemon, const json_t *params, struct re
     start_job(daemon, params, reply, retire_on_builder);
 }
 
-/* ---- the daemon itself -------------------------------------------------------------------------------------- */
+/* ---- the daemon itself ----------------------------------------------------------------------- */
 
 static void events_subscribe(struct daemon *daemon, const json_t *params, struct reply *reply)
 {
@@ -425,4 +437,21 @@ void daemon_event(struct daemon *daemon, const char *event, const char *device, 
     if (key)
         json_object_set_new(params, key, json_string(value));
     server_event(daemon->server, event, params);
+}
+
+void daemon_plugin_event(const struct device *dev, const char *event, const char *text)
+{
+    char name[2 * (LOADER_NAME_MAX + 1)];
+    snprintf(name, sizeof(name), "%s.%s", dev->plugin->info.name, event);
+    json_t *params = json_object();
+    while (*text) {
+        size_t word = strcspn(text, " "), key = strcspn(text, "= ");
+        if (key < word) {
+            json_t *value = json_stringn(text + key + 1, word - key - 1);
+            json_object_setn_new(params, text, key, value);
+        }
+        text += word + strspn(text + word, " ");
+    }
+    json_object_set_new(params, "device", json_string(dev->id));
+    server_event(dev->daemon->server, name, params);
 }

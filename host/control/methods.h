@@ -10,8 +10,8 @@
 void methods_handle(void *arg, const char *name, json_t *params, struct reply *reply);
 
 /*
- * Lets the process end: `force` also while drivers use devices. 0, or -EBUSY with error set. Removes
- * all devices and then calls done(). main.c gives the function that does it.
+ * Lets the process end: `force` also while drivers use devices. 0, or -EBUSY with error set.
+ * Removes all devices and then calls done(). main.c gives the function that does it.
  */
 typedef int (*shutdown_fn)(struct daemon *daemon, bool force, struct error *error);
 void methods_set_shutdown(shutdown_fn fn);

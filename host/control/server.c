@@ -66,7 +66,7 @@ static void say(struct server *server, const char *what, const char *why)
         log_warning("control socket %s: %s: %s", server->claim.path, what, why);
 }
 
-/* ---- sending -------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 /*
  * Takes message and fd. A client that cannot get an answer is closed: it must not wait for ever.
@@ -169,7 +169,7 @@ json_t *reply_text(const char *text)
     return rpc_text(text);
 }
 
-/* ---- requests ------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static struct reply *reply_new(struct client *client, const struct rpc_request *request)
 {
@@ -244,7 +244,7 @@ static void on_closed(void *arg)
     timer_set(server->later, NEXT_TURN);
 }
 
-/* ---- clients -------------------------------------------------------------------------------- */
+/* ---- clients --------------------------------------------------------------------------------- */
 
 /* Its buffer is empty, so one line fits; if not, nothing is lost but a sentence. */
 static void turn_away(int fd)
@@ -320,7 +320,7 @@ static void on_later(void *arg)
     watch_set(server->listener, HVV_WATCH_READ);
 }
 
-/* ---- events --------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 int server_subscribe(struct reply *reply)
 {
@@ -363,7 +363,7 @@ uint64_t server_seq(const struct server *server)
     return server->seq;
 }
 
-/* ---- life ----------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct server *server_new(struct loop *loop, const char *path, mode_t mode,
                           void (*method)(void *arg, const char *name, json_t *params,

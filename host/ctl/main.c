@@ -79,7 +79,7 @@ int complain(int code, const char *fmt, ...)
     return code;
 }
 
-/* ---- calls ---------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 /* Calls one method and prints the result; `params` is stolen, NULL: out of memory. */
 static int call(const struct args *args, const char *method, json_t *params,
@@ -125,7 +125,7 @@ static bool has(const struct args *args, enum flag flag)
     return args->flags & flag;
 }
 
-/* ---- commands ------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static int run_add(const struct args *args)
 {
@@ -210,7 +210,7 @@ static int run_events(const struct args *args)
     return rc;
 }
 
-/* ---- commands of plugins -------------------------------------------------------------------- */
+/* ---- commands of plugins --------------------------------------------------------------------- */
 
 /* "name=value", or "name" alone, which is true. */
 static int add_param(json_t *params, const char *word)
@@ -260,7 +260,7 @@ static int run_plugin_command(const struct args *args)
     return rc;
 }
 
-/* ---- help ----------------------------------------------------------------------------------- */
+/* ---- help ------------------------------------------------------------------------------------ */
 
 static int run_help(const struct args *args);
 
@@ -351,7 +351,7 @@ static int run_help(const struct args *args)
     return args->n ? help_one(args->words[0]) : help_all();
 }
 
-/* ---- words ---------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static int parse_control(struct args *args, char **argv, int *i)
 {

@@ -12,7 +12,7 @@
 
 #define VALUE_MAX 2048
 
-/* ---- values --------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -112,7 +112,7 @@ int print_result(FILE *to, const json_t *result)
     return CTL_OK;
 }
 
-/* ---- devices -------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 int print_added(const json_t *result)
 {
@@ -262,7 +262,7 @@ int print_zones(const json_t *result)
     return CTL_OK;
 }
 
-/* ---- plugins -------------------------------------------------------------------------------- */
+/* ---- plugins --------------------------------------------------------------------------------- */
 
 static void option_row(struct table *t, const json_t *option)
 {
@@ -389,7 +389,7 @@ int print_plugins(const json_t *result)
     return rc;
 }
 
-/* ---- the rest ------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 static void stats_rows(struct table *t, const json_t *dev)
 {

@@ -31,8 +31,9 @@ int config_space_write(struct config_space *config, uint32_t offset, const void 
     }
     /*
      * seq odd: readers use copy[1], then seq even again: they use copy[0]. Each step is a release
-     * that pairs with the acquire in config_space_read(): the copy a reader is sent to is complete; and
-     * the fence after it keeps us from writing into a copy before readers are sent away from it.
+     * that pairs with the acquire in config_space_read(): the copy a reader is sent to is complete;
+     * and the fence after it keeps us from writing into a copy before readers are sent away from
+     * it.
      */
     for (int i = 0; i < 2; i++) {
         atomic_fetch_add(&config->seq, 1);

@@ -2,9 +2,9 @@
 /*
  * config-space.h - the host's copy of a device's configuration space.
  *
- * The plugin writes it, guests read it, and no plugin code runs for a read. Readers take no lock and
- * are never held up by a writer that was interrupted: there are two copies, and a reader uses the
- * one that is not being written. The generation goes up with each change (virtio 1.2, section
+ * The plugin writes it, guests read it, and no plugin code runs for a read. Readers take no lock
+ * and are never held up by a writer that was interrupted: there are two copies, and a reader uses
+ * the one that is not being written. The generation goes up with each change (virtio 1.2, section
  * 2.5.1), so that a driver reading several fields can tell.
  */
 #ifndef HOST_DEVICE_CONFIG_SPACE_H

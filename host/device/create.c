@@ -54,21 +54,25 @@ static int choose_worker(struct device *dev, struct error *error)
     return dev->worker ? 0 : -error->err;
 }
 
-static struct worker *worker_of_queue(struct device *dev, uint32_t index)
+static struct worker *worker_of_queue(struct device *dev, uint32_t index, uint32_t first,
+                                      uint32_t flags)
 {
     struct daemon *daemon = dev->daemon;
     if (index == 0 || dev->plugin->info.threads != HVV_SERIAL_QUEUE || !daemon->n_workers)
         return dev->worker;
+    if (index != first && (flags & HVV_QUEUES_TOGETHER))
+        return dev->queues[first].worker;
     return daemon->workers[daemon->next_worker++ % daemon->n_workers];
 }
 
-int32_t create_queues(struct device *dev, uint32_t count, uint32_t size, uint32_t segments)
+int32_t create_queues(struct device *dev, uint32_t count, uint32_t size, uint32_t segments,
+                      uint32_t flags)
 {
     if (!dev->create_error)
         return -EINVAL;
     uint32_t first = dev->n_queues;
     for (uint32_t i = first; i < first + count; i++) {
-        dev->queues[i].worker = worker_of_queue(dev, i);
+        dev->queues[i].worker = worker_of_queue(dev, i, first, flags);
         if (queue_init(&dev->queues[i], dev, i, size, segments) < 0)
             return -ENOMEM; /* those made so far are freed with the device */
         dev->n_queues++;
@@ -79,7 +83,7 @@ int32_t create_queues(struct device *dev, uint32_t count, uint32_t size, uint32_
 static int create_instance(struct device *dev, struct error *error)
 {
     const struct hvv_plugin *info = &dev->plugin->info;
-    dev->counters = calloc(info->n_counters + 1, sizeof(dev->counters[0]));
+    dev->counters = calloc((info->n_counters + 1) * (HVV_QUEUES_MAX + 1), sizeof(dev->counters[0]));
     dev->queues = calloc(HVV_QUEUES_MAX, sizeof(dev->queues[0])); /* never moves: see services.c */
     if (!dev->counters || !dev->queues)
         return error_set(error, ENOMEM, "out of memory for device %s", dev->id);
@@ -89,7 +93,6 @@ static int create_instance(struct device *dev, struct error *error)
     if (rc < 0) {
         error_set(error, -rc, "plugin %s cannot create the device: %s", info->name,
                   strerror(-rc));
-        error->err = -rc; /* hvv_error() knew the text, not the number */
         services_sweep(dev);
         return rc;
     }

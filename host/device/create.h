@@ -21,6 +21,7 @@ struct device *create_device(struct daemon *daemon, struct spec *spec, const cha
 void destroy_device(struct device *dev);
 
 /* hvv_add_queues(): the first index, or -ENOMEM. Inside the plugin's create(). */
-int32_t create_queues(struct device *dev, uint32_t count, uint32_t size, uint32_t segments);
+int32_t create_queues(struct device *dev, uint32_t count, uint32_t size, uint32_t segments,
+                      uint32_t flags);
 
 #endif

@@ -57,7 +57,7 @@ static struct device *device_at(struct hvv_task *task, size_t offset)
     return (struct device *)(void *)((char *)task - offset);
 }
 
-/* ---- things that may start on any thread and end on the control thread ------------------------ */
+/* ---- things that may start on any thread and end on the control thread ----------------------- */
 
 static void config_on_control(struct hvv_task *task)
 {
@@ -71,6 +71,19 @@ void device_config_changed(struct device *dev)
 {
     if (!atomic_exchange(&dev->config_pending, true))
         loop_post(dev->daemon->loop, &dev->config_task);
+}
+
+static void memory_changed_on_worker(struct hvv_task *task)
+{
+    struct device *dev = device_at(task, offsetof(struct device, maps_task));
+    atomic_store(&dev->maps_pending, false);
+    dispatch_memory_changed(dev, HVV_NO_QUEUE);
+}
+
+void device_memory_changed(struct device *dev)
+{
+    if (!atomic_exchange(&dev->maps_pending, true))
+        loop_post(worker_loop(dev->queues[0].worker), &dev->maps_task);
 }
 
 static void broken_on_control(struct hvv_task *task)
@@ -117,7 +130,7 @@ void device_log(struct device *dev, uint32_t level, const char *fmt, ...)
     va_end(args);
 }
 
-/* ---- steps of life ---------------------------------------------------------------------------- */
+/* ---- steps of life --------------------------------------------------------------------------- */
 
 static void step_done(struct hvv_task *task)
 {
@@ -172,20 +185,31 @@ void device_config_write(struct device *dev, uint32_t offset, const void *data, 
     begin_step(dev, config_write_on_worker, done);
 }
 
-/*
- * Visits the worker of every queue in turn. Tasks run in order, so whatever the plugin posted to a
- * worker before its stop() returned has run when the visit comes by.
- */
-static void retire_on_worker(struct hvv_task *task)
+/* Goes to the worker of the next queue that is not the one we are on. False after the last. */
+static bool visit_next_worker(struct device *dev)
 {
-    struct device *dev = device_at(task, offsetof(struct device, life_task));
     struct worker *here = dev->queues[dev->life_queue].worker;
-    services_disarm(dev, here);
     while (dev->life_queue < dev->n_queues && dev->queues[dev->life_queue].worker == here)
         dev->life_queue++;
-    if (dev->life_queue < dev->n_queues)
-        loop_post(worker_loop(dev->queues[dev->life_queue].worker), task);
-    else
+    if (dev->life_queue == dev->n_queues)
+        return false;
+    loop_post(worker_loop(dev->queues[dev->life_queue].worker), &dev->life_task);
+    return true;
+}
+
+/* Starts a round of visits to all workers with `run`, from any of them. */
+static void visit_workers(struct device *dev, void (*run)(struct hvv_task *task))
+{
+    dev->life_queue = 0;
+    dev->life_task.run = run;
+    loop_post(worker_loop(dev->queues[0].worker), &dev->life_task);
+}
+
+/* Tasks run in order: whatever was posted before the plugin's stop() returned has run by now. */
+static void drain_on_worker(struct hvv_task *task)
+{
+    struct device *dev = device_at(task, offsetof(struct device, life_task));
+    if (!visit_next_worker(dev))
         end_step(dev);
 }
 
@@ -193,21 +217,35 @@ static void stop_on_worker(struct hvv_task *task)
 {
     struct device *dev = device_at(task, offsetof(struct device, life_task));
     dispatch_stop(dev);
-    dev->life_queue = 0;
-    dev->life_task.run = retire_on_worker;
-    loop_post(worker_loop(dev->queues[0].worker), task);
+    visit_workers(dev, drain_on_worker);
+}
+
+static void disarm_on_worker(struct hvv_task *task)
+{
+    struct device *dev = device_at(task, offsetof(struct device, life_task));
+    services_disarm(dev, dev->queues[dev->life_queue].worker);
+    if (!visit_next_worker(dev))
+        visit_workers(dev, stop_on_worker);
 }
 
 void device_retire(struct device *dev, void (*done)(struct device *dev))
 {
-    begin_step(dev, stop_on_worker, done);
+    atomic_store(&dev->retiring, true);
+    dev->life_done = done;
+    visit_workers(dev, disarm_on_worker);
 }
 
-/* ---- new and free ------------------------------------------------------------------------------ */
+/* ---- new and free ---------------------------------------------------------------------------- */
+
+uint32_t device_queue_units(const struct device *dev)
+{
+    uint32_t unit = dev->plugin->info.queue_unit;
+    return unit > 1 && unit <= dev->n_queues ? dev->n_queues / unit : dev->n_queues;
+}
 
 uint64_t device_offered(const struct device *dev)
 {
-    uint64_t in_order = dev->feature_flags & HVV_IN_ORDER_OK ? 1ull << VIRTIO_F_IN_ORDER : 0;
+    uint64_t in_order = dev->feature_flags & HVV_FEATURES_IN_ORDER ? 1ull << VIRTIO_F_IN_ORDER : 0;
     return dev->features | HOST_FEATURES | in_order;
 }
 
@@ -235,6 +273,7 @@ struct device *device_new(struct daemon *daemon, const char *id, struct error *e
     TAILQ_INIT(&dev->timers);
     dev->config_task.run = config_on_control;
     dev->broken_task.run = broken_on_control;
+    dev->maps_task.run = memory_changed_on_worker;
     return dev;
 }
 
@@ -246,6 +285,10 @@ void device_free(struct device *dev)
         queue_clear(&dev->queues[i]);
     free(dev->queues);
     free(dev->counters);
+    for (uint32_t i = 0; i < DEVICE_LINES_MAX; i++) {
+        free(dev->lines[i].key);
+        free(dev->lines[i].value);
+    }
     memory_put(dev->memory);
     options_clear(&dev->options);
     spec_clear(&dev->spec);

@@ -34,7 +34,6 @@
 #include <sys/queue.h>
 
 #define DEVICE_ID_MAX 31u
-#define DEVICE_MAPS_MAX 65536u /* pieces of guest memory a plugin may map at a time */
 
 struct daemon;
 struct device;
@@ -100,6 +99,12 @@ struct hvv_timer {
 
 struct map;
 
+/* A line the plugin has added to what `show` says. */
+#define DEVICE_LINES_MAX 32u
+struct line {
+    char *key, *value; /* key NULL: unused */
+};
+
 struct device {
     struct hvv_device pub; /* first: the plugin's pointer is ours */
     char id[DEVICE_ID_MAX + 1];
@@ -112,11 +117,13 @@ struct device {
     TAILQ_ENTRY(device) link;   /* in daemon->devices; control */
 
     uint64_t features;          /* offered, device type bits only */
-    uint32_t feature_flags;     /* HVV_IN_ORDER_OK */
+    uint32_t feature_flags;     /* HVV_FEATURES_IN_ORDER */
     _Atomic uint64_t negotiated;
     struct config_space config;
     struct hvv_task config_task; /* announces a change on the control thread */
     atomic_bool config_pending;
+    struct hvv_task maps_task;   /* announces a change of memory on the worker of queue 0 */
+    atomic_bool maps_pending;
 
     struct queue *queues;
     uint32_t n_queues;
@@ -127,11 +134,11 @@ struct device {
     const struct transport_ops *transport;
     void *transport_state;
 
-    pthread_mutex_t lock;       /* watches, timers, broken_text */
+    pthread_mutex_t lock;       /* watches, timers, broken_text, lines */
     TAILQ_HEAD(, hvv_watch) watches;
     TAILQ_HEAD(, hvv_timer) timers;
     struct map *maps;           /* worker of queue 0 */
-    uint32_t n_maps;
+    uint32_t n_map_pieces;
 
     atomic_bool broken;         /* latched until the driver resets; any thread sets */
     char broken_text[256];
@@ -150,8 +157,10 @@ struct device {
 
     struct removal *removal;    /* see request.h; control */
 
-    struct log_limit log_limit;
-    _Atomic uint64_t *counters;
+    struct log_limit log_limit, event_limit;
+    _Atomic uint64_t *counters; /* for each of the plugin's: the device's, then each queue's */
+    struct line lines[DEVICE_LINES_MAX]; /* of hvv_describe(); under `lock` */
+    atomic_bool retiring;       /* watches and timers are not armed any more */
 };
 
 static inline struct device *device_of(struct hvv_device *pub)
@@ -159,7 +168,7 @@ static inline struct device *device_of(struct hvv_device *pub)
     return (struct device *)(void *)pub;
 }
 
-/* ---- device.c ------------------------------------------------------------------------------- */
+/* ---- device.c -------------------------------------------------------------------------------- */
 
 struct device *device_new(struct daemon *daemon, const char *id, struct error *error);
 void device_free(struct device *dev); /* no plugin instance, no transport; NULL is fine */
@@ -167,6 +176,9 @@ void device_free(struct device *dev); /* no plugin instance, no transport; NULL 
 /* Moves along the table above; a move that is not in it is a bug and ends the process. */
 void device_move(struct device *dev, enum device_state state);
 const char *device_state_name(enum device_state state);
+
+/* How many queues the device has for front-ends that count them in units: pairs, say. */
+uint32_t device_queue_units(const struct device *dev);
 
 /* The ring and transport bits this host adds to what the plugin offers. */
 uint64_t device_offered(const struct device *dev);
@@ -177,6 +189,16 @@ void device_break(struct device *dev, const char *fmt, ...) __attribute__((forma
 /* Logs through the device, limited. Any thread. */
 void device_log(struct device *dev, uint32_t level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Tells the plugin, on the worker of queue 0, that guest memory changed. Control. */
+void device_memory_changed(struct device *dev);
+
+/* The counter of a queue, or with HVV_NO_QUEUE of the device. */
+static inline _Atomic uint64_t *device_counter(const struct device *dev, uint32_t counter,
+                                               uint32_t queue)
+{
+    return &dev->counters[(size_t)counter * (HVV_QUEUES_MAX + 1) + (queue + 1)];
+}
 
 /* Tells the guest about a changed config space, from any thread. */
 void device_config_changed(struct device *dev);

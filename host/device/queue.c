@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * queue.c - see queue.h. Each function says its thread: the control thread decides, the worker does.
+ * queue.c - see queue.h. Each function says its thread: the control thread decides, the worker
+ * does.
  *
  * A step is one task posted to the worker, and one posted back when it is done; each has its own
  * memory in the queue, and the control thread's state keeps a step from being posted twice.
@@ -16,7 +17,7 @@
 
 #define QUEUE_OF(TASK, MEMBER) ((struct queue *)(void *)((char *)(TASK)-offsetof(struct queue, MEMBER)))
 
-/* ---- worker: service ------------------------------------------------------------------------ */
+/* ---- worker: service ------------------------------------------------------------------------- */
 
 static bool check_memory(struct queue *q)
 {
@@ -172,7 +173,7 @@ static void stop_on_worker(struct hvv_task *task)
 {
     struct queue *q = QUEUE_OF(task, stop_task);
     virtq_stop(q->vq, q->discard);
-    dispatch_queue_stop(q);
+    dispatch_queue_stop(q, q->discard);
     virtq_settle(q->vq);
 }
 
@@ -221,8 +222,8 @@ static void memory_on_worker(struct hvv_task *task)
     else
         loop_post(q->dev->daemon->loop, &q->memory_done_task);
     memory_put(q->change.memory);
-    if (q->index == 0)
-        dispatch_memory_changed(q->dev);
+    if (q->vq->state == VIRTQ_RUNNING)
+        dispatch_memory_changed(q->dev, q->index);
 }
 
 static void memory_done_on_control(struct hvv_task *task)
@@ -245,6 +246,7 @@ int device_set_memory(struct device *dev, struct memory *memory, struct error *e
     }
     memory_put(dev->memory);
     dev->memory = memory_get(memory);
+    device_memory_changed(dev);
     for (uint32_t i = 0; i < dev->n_queues; i++) {
         struct queue *q = &dev->queues[i];
         if (q->state != QUEUE_RUNNING)
@@ -257,7 +259,7 @@ int device_set_memory(struct device *dev, struct memory *memory, struct error *e
     return 0;
 }
 
-/* ---- notifications that are no descriptor ----------------------------------------------------- */
+/* ---- notifications that are no descriptor ---------------------------------------------------- */
 
 static void kick_on_worker(struct hvv_task *task)
 {

@@ -64,7 +64,7 @@ static struct request *request_new(struct daemon *daemon, size_t n,
     return request;
 }
 
-/* ---- add --------------------------------------------------------------------------------------- */
+/* ---- add ------------------------------------------------------------------------------------- */
 
 static void publish_on_worker(struct hvv_task *task)
 {
@@ -203,7 +203,7 @@ int request_add(struct daemon *daemon, struct spec *specs, size_t n, const char 
     return 0;
 }
 
-/* ---- remove -------------------------------------------------------------------------------------- */
+/* ---- remove ---------------------------------------------------------------------------------- */
 
 /*
  * A device on its way out is not tied to its request: each goes through its steps by itself, and

@@ -43,8 +43,8 @@ struct request {
 
 /*
  * Adds `n` devices, all or none. Takes over the specs in any case. `cwd` is what relative paths are
- * relative to, or NULL. 0: done() comes later, and request_free() is the caller's; -errno with error
- * set: it does not.
+ * relative to, or NULL. 0: done() comes later, and request_free() is the caller's; -errno with
+ * error set: it does not.
  */
 int request_add(struct daemon *daemon, struct spec *specs, size_t n, const char *cwd,
                 void (*done)(struct request *request), void *arg, struct error *error);

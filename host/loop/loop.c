@@ -6,10 +6,11 @@
  * was empty; the loop takes the whole stack at once and runs it oldest first.
  *
  * Watches are in an epoll set of our own, which libev watches as one descriptor. libev's own set is
- * brought up to date only at its next turn, and keeps a descriptor that was stopped; but here another
- * thread may close the descriptor as soon as its watch is disarmed, while a peer still has it open.
- * So disarming takes effect at once. A failed EPOLL_CTL_ADD (out of memory, out of watches) cannot be
- * reported by a published device: it is tried again a little later, until it works.
+ * brought up to date only at its next turn, and keeps a descriptor that was stopped; but here
+ * another thread may close the descriptor as soon as its watch is disarmed, while a peer still has
+ * it open. So disarming takes effect at once. A failed EPOLL_CTL_ADD (out of memory, out of
+ * watches) cannot be reported by a published device: it is tried again a little later, until it
+ * works.
  *
  * libev cannot report a failed allocation; its allocator here tries for a while.
  */

@@ -40,8 +40,8 @@ bool loop_is_current(const struct loop *loop);
 bool loop_has_tasks(struct loop *loop);
 
 /*
- * `events` are HVV_WATCH_*. A descriptor has one watch in a loop, and outlives its being armed. NULL:
- * out of memory.
+ * `events` are HVV_WATCH_*. A descriptor has one watch in a loop, and outlives its being armed.
+ * NULL: out of memory.
  */
 struct watch *watch_new(struct loop *loop, int fd, void (*ready)(void *arg, uint32_t events),
                         void *arg);

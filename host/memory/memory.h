@@ -3,9 +3,9 @@
  * memory.h - a guest's memory: regions mapped into this process, and tables of them.
  *
  * A region is one mapping. A `struct memory` is an immutable table of regions, a snapshot: a change
- * of the guest's memory map makes a new one. Both are counted; a queue holds the snapshot its chains
- * were made with until the last of them is finished, so a region is unmapped only when nothing can
- * touch it. All functions may be called from any thread.
+ * of the guest's memory map makes a new one. Both are counted; a queue holds the snapshot its
+ * chains were made with until the last of them is finished, so a region is unmapped only when
+ * nothing can touch it. All functions may be called from any thread.
  */
 #ifndef HOST_MEMORY_MEMORY_H
 #define HOST_MEMORY_MEMORY_H

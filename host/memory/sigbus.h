@@ -3,8 +3,8 @@
  * sigbus.h - surviving a peer that truncates the file behind guest memory.
  *
  * Touching a page that the file no longer has raises SIGBUS (BUS_ADRERR) in whichever thread does
- * it. Inside a registered range the handler puts a page of zeroes there, marks the range as lost and
- * returns; the device that maps it notices the mark and stops. Anywhere else SIGBUS kills the
+ * it. Inside a registered range the handler puts a page of zeroes there, marks the range as lost
+ * and returns; the device that maps it notices the mark and stops. Anywhere else SIGBUS kills the
  * process as usual.
  */
 #ifndef HOST_MEMORY_SIGBUS_H

@@ -115,10 +115,8 @@ void call_set_fd(struct hvv_call *call, int fd)
 
 void call_finish(struct hvv_call *call, int32_t status)
 {
-    if (status < 0) {
+    if (status < 0)
         error_set(&call->error, -status, "%s: %s", call->command->name, strerror(-status));
-        call->error.err = -status; /* hvv_call_error() knew the text, not the number */
-    }
     call->task.run = done_on_control;
     loop_post(call->dev->daemon->loop, &call->task);
 }

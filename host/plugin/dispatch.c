@@ -21,6 +21,7 @@ void dispatch_queue_start(struct queue *q)
 
 void dispatch_notify(struct queue *q)
 {
+    virtq_hold_back(q->vq); /* until the plugin finds the ring empty again */
     ops(q->dev)->notify(&q->dev->pub, q->index);
 }
 
@@ -29,10 +30,10 @@ uint32_t dispatch_poll(struct queue *q)
     return ops(q->dev)->poll ? ops(q->dev)->poll(&q->dev->pub, q->index) : 0;
 }
 
-void dispatch_queue_stop(struct queue *q)
+void dispatch_queue_stop(struct queue *q, bool discard)
 {
     if (ops(q->dev)->queue_stop)
-        ops(q->dev)->queue_stop(&q->dev->pub, q->index);
+        ops(q->dev)->queue_stop(&q->dev->pub, q->index, discard ? HVV_STOP_DISCARD : 0);
 }
 
 void dispatch_config_write(struct device *dev, uint32_t offset, const void *data, uint32_t size)
@@ -41,10 +42,10 @@ void dispatch_config_write(struct device *dev, uint32_t offset, const void *data
         ops(dev)->config_write(&dev->pub, offset, data, size);
 }
 
-void dispatch_memory_changed(struct device *dev)
+void dispatch_memory_changed(struct device *dev, uint32_t queue)
 {
     if (ops(dev)->memory_changed)
-        ops(dev)->memory_changed(&dev->pub);
+        ops(dev)->memory_changed(&dev->pub, queue);
 }
 
 void dispatch_reset(struct device *dev)

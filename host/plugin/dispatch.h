@@ -15,9 +15,9 @@ void dispatch_publish(struct device *dev);
 void dispatch_queue_start(struct queue *q);
 void dispatch_notify(struct queue *q);
 uint32_t dispatch_poll(struct queue *q);
-void dispatch_queue_stop(struct queue *q);
+void dispatch_queue_stop(struct queue *q, bool discard);
 void dispatch_config_write(struct device *dev, uint32_t offset, const void *data, uint32_t size);
-void dispatch_memory_changed(struct device *dev);
+void dispatch_memory_changed(struct device *dev, uint32_t queue);
 void dispatch_reset(struct device *dev);
 void dispatch_stop(struct device *dev);
 

@@ -40,7 +40,7 @@ struct loading {
     struct error *error;
 };
 
-/* ---- sentences ------------------------------------------------------------------------------ */
+/* ---- sentences ------------------------------------------------------------------------------- */
 
 static int __attribute__((format(printf, 3, 0)))
 say(struct loading *l, int err, const char *fmt, va_list args)
@@ -79,7 +79,7 @@ static int no_memory(struct loading *l)
     return failed(l, ENOMEM, "cannot be loaded: out of memory");
 }
 
-/* ---- syntax --------------------------------------------------------------------------------- */
+/* ---- syntax ---------------------------------------------------------------------------------- */
 
 static bool word_ok(const char *word, const char *allowed)
 {
@@ -119,7 +119,7 @@ static bool text_ok(const char *text)
     return true;
 }
 
-/* ---- copying -------------------------------------------------------------------------------- */
+/* ---- copying --------------------------------------------------------------------------------- */
 
 /* Zeroed memory that lives as long as the plugin. */
 static void *block_new(struct plugin *plugin, size_t size)
@@ -239,7 +239,7 @@ static int take_ops(struct loading *l)
     return 0;
 }
 
-/* ---- checking the copy ---------------------------------------------------------------------- */
+/* ---- checking the copy ----------------------------------------------------------------------- */
 
 static int check_needs(struct loading *l)
 {
@@ -399,7 +399,7 @@ static int check_events(struct loading *l)
     return 0;
 }
 
-/* ---- the order of it all -------------------------------------------------------------------- */
+/* ---- the order of it all --------------------------------------------------------------------- */
 
 /* Everything about what the plugin's entry returned. `needs` first: it explains the rest best. */
 static int accept_info(struct loading *l, const struct hvv_plugin *from)

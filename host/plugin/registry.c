@@ -25,7 +25,7 @@ struct registry {
     TAILQ_HEAD(, refused) refused;
 };
 
-/* ---- versions ------------------------------------------------------------------------------- */
+/* ---- versions -------------------------------------------------------------------------------- */
 
 /* One number of a version, without leading zeroes; *text moves behind it and its dot. */
 static const char *next_number(const char **text, size_t *len)
@@ -53,7 +53,7 @@ int registry_version_compare(const char *a, const char *b)
     return 0;
 }
 
-/* ---- lists for messages --------------------------------------------------------------------- */
+/* ---- lists for messages ---------------------------------------------------------------------- */
 
 /* Adds a word to a list, or "..." once, if no more fit. */
 static void list_add(char *list, const char *word)
@@ -66,7 +66,7 @@ static void list_add(char *list, const char *word)
         snprintf(list + len, left, "%s...", comma);
 }
 
-/* ---- is a place safe to run code from? ------------------------------------------------------ */
+/* ---- is a place safe to run code from? ------------------------------------------------------- */
 
 static int check_safe(const char *what, const char *path, const struct stat *st,
                       struct error *error)
@@ -82,7 +82,7 @@ static int check_safe(const char *what, const char *path, const struct stat *st,
     return 0;
 }
 
-/* ---- directories ---------------------------------------------------------------------------- */
+/* ---- directories ----------------------------------------------------------------------------- */
 
 static int cannot_read(const char *dir, int err, struct error *error)
 {
@@ -188,7 +188,7 @@ fail:
     return NULL;
 }
 
-/* ---- refused files -------------------------------------------------------------------------- */
+/* ---- refused files --------------------------------------------------------------------------- */
 
 static void refused_free(struct registry *registry, struct refused *refused)
 {
@@ -250,7 +250,7 @@ static void refuse(struct registry *registry, const char *path, const struct sta
     }
 }
 
-/* ---- loading -------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 static struct plugin *find_version(const struct registry *registry, const char *name,
                                    const char *version)
@@ -402,7 +402,7 @@ void registry_rescan(struct registry *registry)
     }
 }
 
-/* ---- finding -------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 /* The list is in order, so the first is the highest version. */
 static struct plugin *find_name(const struct registry *registry, const char *name)
@@ -490,7 +490,7 @@ int registry_retire(struct registry *registry, const char *name, const char *ver
                      known[0] ? "; there are: " : "; there is no plugin at all", known);
 }
 
-/* ---- listing, and the end ------------------------------------------------------------------- */
+/* ---- listing, and the end -------------------------------------------------------------------- */
 
 struct plugin *registry_next(const struct registry *registry, const struct plugin *plugin)
 {

@@ -16,7 +16,7 @@
 
 #define DEVICE_FEATURE_BITS (((1ull << 24) - 1) | ~((1ull << 50) - 1))
 
-/* ---- telling people ---------------------------------------------------------------------------- */
+/* ---- telling people -------------------------------------------------------------------------- */
 
 HVV_PRINTF(3, 0)
 static void log_service(struct hvv_device *pub, uint32_t level, const char *fmt, va_list args)
@@ -26,20 +26,73 @@ static void log_service(struct hvv_device *pub, uint32_t level, const char *fmt,
     device_log(device_of(pub), level, "%s", text);
 }
 
-HVV_PRINTF(3, 0)
-static void error_service(struct hvv_device *pub, const char *option, const char *fmt,
+HVV_PRINTF(4, 0)
+static void error_service(struct hvv_device *pub, int32_t err, const char *option, const char *fmt,
                           va_list args)
 {
     struct device *dev = device_of(pub);
-    if (dev->create_error) /* the errno follows when create() returns */
-        error_vset(dev->create_error, EINVAL, option, fmt, args);
+    if (dev->create_error)
+        error_vset(dev->create_error, err, option, fmt, args);
 }
 
-static void count_service(struct hvv_device *pub, uint32_t counter, uint64_t n)
+/* Where a counter is counted, or NULL if the plugin has no such counter or queue. */
+static _Atomic uint64_t *find_counter(struct device *dev, uint32_t counter, uint32_t queue)
+{
+    const struct hvv_plugin *info = &dev->plugin->info;
+    if (counter >= info->n_counters)
+        return NULL;
+    if (!(info->counters[counter].flags & HVV_COUNTER_QUEUE))
+        return device_counter(dev, counter, HVV_NO_QUEUE);
+    return queue < dev->n_queues ? device_counter(dev, counter, queue) : NULL;
+}
+
+static void count_service(struct hvv_device *pub, uint32_t counter, uint32_t queue, uint64_t n)
+{
+    _Atomic uint64_t *c = find_counter(device_of(pub), counter, queue);
+    if (c)
+        atomic_fetch_add_explicit(c, n, memory_order_relaxed);
+}
+
+static void gauge_service(struct hvv_device *pub, uint32_t counter, uint32_t queue, uint64_t value)
+{
+    _Atomic uint64_t *c = find_counter(device_of(pub), counter, queue);
+    if (c)
+        atomic_store_explicit(c, value, memory_order_relaxed);
+}
+
+/* The line with this key, else one that is free, else NULL. Under dev->lock. */
+static struct line *find_line(struct device *dev, const char *key)
+{
+    struct line *free_line = NULL;
+    for (uint32_t i = DEVICE_LINES_MAX; i-- > 0;) {
+        struct line *line = &dev->lines[i];
+        if (line->key && strcmp(line->key, key) == 0)
+            return line;
+        if (!line->key)
+            free_line = line;
+    }
+    return free_line;
+}
+
+static void describe_service(struct hvv_device *pub, const char *key, const char *value)
 {
     struct device *dev = device_of(pub);
-    if (counter < dev->plugin->info.n_counters)
-        atomic_fetch_add_explicit(&dev->counters[counter], n, memory_order_relaxed);
+    struct line new = {value ? strdup(key) : NULL, value ? strdup(value) : NULL}, old = new;
+    pthread_mutex_lock(&dev->lock);
+    struct line *line = find_line(dev, key);
+    if (line && (!value || (new.key && new.value))) {
+        old = *line;
+        *line = new;
+    }
+    pthread_mutex_unlock(&dev->lock);
+    free(old.key);
+    free(old.value);
+}
+
+static uint64_t now_service(struct hvv_device *pub)
+{
+    (void)pub;
+    return clock_ns();
 }
 
 struct event {
@@ -53,7 +106,7 @@ static void event_on_control(struct hvv_task *task)
 {
     struct event *event = (struct event *)(void *)task;
     if (event->dev->state == DEVICE_PUBLISHED || event->dev->state == DEVICE_QUIESCING)
-        daemon_event(event->dev->daemon, event->name, event->dev->id, "text", event->text);
+        daemon_plugin_event(event->dev, event->name, event->text);
     free(event);
 }
 
@@ -61,7 +114,10 @@ HVV_PRINTF(3, 0)
 static void event_service(struct hvv_device *pub, uint32_t number, const char *fmt, va_list args)
 {
     struct device *dev = device_of(pub);
-    struct event *event = number < dev->plugin->info.n_events ? malloc(sizeof(*event)) : NULL;
+    uint32_t dropped;
+    if (number >= dev->plugin->info.n_events || !log_limit_ok(&dev->event_limit, &dropped))
+        return;
+    struct event *event = malloc(sizeof(*event));
     if (!event)
         return;
     event->task.run = event_on_control;
@@ -71,7 +127,7 @@ static void event_service(struct hvv_device *pub, uint32_t number, const char *f
     loop_post(dev->daemon->loop, &event->task);
 }
 
-/* ---- options ----------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 static uint32_t option_count(struct hvv_device *pub, const char *name)
 {
@@ -93,7 +149,7 @@ static uint32_t option_given(struct hvv_device *pub, const char *name)
     return options_given(&device_of(pub)->options, name);
 }
 
-/* ---- describing the device ---------------------------------------------------------------------- */
+/* ---- describing the device ------------------------------------------------------------------- */
 
 static void set_features(struct hvv_device *pub, uint64_t features, uint32_t flags)
 {
@@ -102,13 +158,14 @@ static void set_features(struct hvv_device *pub, uint64_t features, uint32_t fla
     dev->feature_flags = flags;
 }
 
-static int32_t add_queues(struct hvv_device *pub, uint32_t count, uint32_t size, uint32_t segments)
+static int32_t add_queues(struct hvv_device *pub, uint32_t count, uint32_t size, uint32_t segments,
+                          uint32_t flags)
 {
     struct device *dev = device_of(pub);
     if (count == 0 || count > HVV_QUEUES_MAX - dev->n_queues || size == 0 ||
-        size > HVV_QUEUE_SIZE_MAX || (size & (size - 1)))
+        size > HVV_QUEUE_SIZE_MAX || (size & (size - 1)) || segments > HVV_SEGMENTS_MAX)
         return -EINVAL;
-    return create_queues(dev, count, size, segments);
+    return create_queues(dev, count, size, segments, flags);
 }
 
 static int32_t config_set(struct hvv_device *pub, uint32_t offset, const void *data, uint32_t size,
@@ -127,7 +184,7 @@ static uint64_t features_service(struct hvv_device *pub)
     return atomic_load(&dev->negotiated) & dev->features;
 }
 
-/* ---- chains -------------------------------------------------------------------------------------- */
+/* ---- chains ---------------------------------------------------------------------------------- */
 
 static uint32_t pop(struct hvv_device *pub, uint32_t queue, struct hvv_chain **chains, uint32_t max)
 {
@@ -143,7 +200,7 @@ static void broken(struct hvv_device *pub, const char *fmt, va_list args)
     device_break(device_of(pub), "%s", text);
 }
 
-/* ---- watches and timers --------------------------------------------------------------------------- */
+/* ---- watches and timers ---------------------------------------------------------------------- */
 
 static struct queue *queue_at(struct device *dev, uint32_t queue)
 {
@@ -185,7 +242,8 @@ static struct hvv_watch *watch_new_service(struct hvv_device *pub, uint32_t queu
 
 static void watch_set_service(struct hvv_watch *w, uint32_t events)
 {
-    watch_set(w->watch, events);
+    if (!atomic_load(&w->dev->retiring))
+        watch_set(w->watch, events);
 }
 
 static void watch_free_service(struct hvv_watch *w)
@@ -231,7 +289,8 @@ static struct hvv_timer *timer_new_service(struct hvv_device *pub, uint32_t queu
 
 static void timer_set_service(struct hvv_timer *t, uint64_t nanoseconds)
 {
-    timer_set(t->timer, nanoseconds);
+    if (!atomic_load(&t->dev->retiring))
+        timer_set(t->timer, nanoseconds);
 }
 
 static void timer_free_service(struct hvv_timer *t)
@@ -277,7 +336,7 @@ static void post_service(struct hvv_device *pub, uint32_t queue, struct hvv_task
     loop_post(worker_loop(dev->queues[queue < dev->n_queues ? queue : 0].worker), task);
 }
 
-/* ---- guest memory ---------------------------------------------------------------------------------- */
+/* ---- guest memory ---------------------------------------------------------------------------- */
 
 struct map {
     struct hvv_map pub; /* first */
@@ -286,39 +345,59 @@ struct map {
     struct iovec iov[];
 };
 
-static const struct hvv_map *mem_map(struct hvv_device *pub, uint64_t address, uint64_t size,
-                                     uint32_t access)
+/* How many pieces the ranges are in, or -errno. */
+static int64_t count_pieces(const struct memory *memory, const struct hvv_range *ranges, uint32_t n)
+{
+    struct iovec iov[MEMORY_REGIONS_MAX];
+    int64_t pieces = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (ranges[i].size == 0 || ranges[i].size > UINT32_MAX)
+            return -EFAULT;
+        int k = memory_translate(memory, ranges[i].address, ranges[i].size, iov,
+                                 MEMORY_REGIONS_MAX);
+        if (k < 0)
+            return -EFAULT;
+        pieces += k;
+    }
+    return pieces;
+}
+
+static struct map *new_map(struct memory *memory, const struct hvv_range *ranges, uint32_t n,
+                           uint32_t pieces)
+{
+    struct map *map = malloc(sizeof(*map) + pieces * sizeof(map->iov[0]));
+    if (!map)
+        return NULL;
+    map->pub = (struct hvv_map){sizeof(map->pub), 0, map->iov};
+    map->memory = memory_get(memory);
+    for (uint32_t i = 0; i < n; i++) /* the same answer as when counting: a snapshot is constant */
+        map->pub.n_iov += (uint32_t)memory_translate(memory, ranges[i].address, ranges[i].size,
+                                                     map->iov + map->pub.n_iov,
+                                                     pieces - map->pub.n_iov);
+    return map;
+}
+
+static const struct hvv_map *mem_map(struct hvv_device *pub, const struct hvv_range *ranges,
+                                     uint32_t n, uint32_t access)
 {
     (void)access; /* all guest memory is readable and writable today */
     struct device *dev = device_of(pub);
     struct virtq *vq = dev->queues[0].vq; /* its snapshot is this worker's to look at */
     struct memory *memory = vq->memory[vq->epoch];
-    if (!memory || size == 0 || size > UINT32_MAX) {
-        errno = EFAULT;
+    int64_t pieces = memory && n ? count_pieces(memory, ranges, n) : -EFAULT;
+    if (pieces > HVV_MAP_PIECES_MAX - dev->n_map_pieces)
+        pieces = -ENOSPC;
+    struct map *map = pieces < 0 ? NULL : new_map(memory, ranges, n, (uint32_t)pieces);
+    if (!map) {
+        errno = pieces < 0 ? (int)-pieces : ENOMEM;
         return NULL;
     }
-    if (dev->n_maps == DEVICE_MAPS_MAX) {
-        errno = ENOSPC;
-        return NULL;
-    }
-    struct iovec iov[MEMORY_REGIONS_MAX];
-    int n = memory_translate(memory, address, size, iov, MEMORY_REGIONS_MAX);
-    if (n < 0) {
-        errno = EFAULT;
-        return NULL;
-    }
-    struct map *map = malloc(sizeof(*map) + (size_t)n * sizeof(iov[0]));
-    if (!map)
-        return NULL;
-    memcpy(map->iov, iov, (size_t)n * sizeof(iov[0]));
-    map->pub = (struct hvv_map){sizeof(map->pub), (uint32_t)n, map->iov};
-    map->memory = memory_get(memory);
     map->next = dev->maps;
     map->prev = &dev->maps;
     if (map->next)
         map->next->prev = &map->next;
     dev->maps = map;
-    dev->n_maps++;
+    dev->n_map_pieces += map->pub.n_iov;
     return &map->pub;
 }
 
@@ -329,9 +408,9 @@ static void mem_unmap(struct hvv_device *pub, const struct hvv_map *mapped)
     *map->prev = map->next;
     if (map->next)
         map->next->prev = map->prev;
+    dev->n_map_pieces -= map->pub.n_iov;
     memory_put(map->memory);
     free(map);
-    dev->n_maps--;
 }
 
 void services_unmap_all(struct device *dev)
@@ -340,12 +419,13 @@ void services_unmap_all(struct device *dev)
         mem_unmap(&dev->pub, &dev->maps->pub);
 }
 
-/* ---- shared state and commands ---------------------------------------------------------------------- */
+/* ---- shared state and commands --------------------------------------------------------------- */
 
 static void *shared_get_service(struct hvv_device *pub, const char *name, uint64_t size,
-                                int32_t (*init)(void *shared), void (*fini)(void *shared))
+                                int32_t (*init)(void *shared, void *arg),
+                                void (*fini)(void *shared), void *arg)
 {
-    return shared_get(device_of(pub)->plugin, name, size, init, fini);
+    return shared_get(device_of(pub)->plugin, name, size, init, fini, arg);
 }
 
 static void shared_put_service(struct hvv_device *pub, void *shared)
@@ -354,17 +434,22 @@ static void shared_put_service(struct hvv_device *pub, void *shared)
     shared_put(shared);
 }
 
-static const char *call_string(struct hvv_call *call, const char *param)
+static uint32_t call_count(struct hvv_call *call, const char *param)
 {
-    return options_string(&call->params, param, 0);
+    return options_count(&call->params, param);
 }
 
-static uint64_t call_u64(struct hvv_call *call, const char *param)
+static const char *call_string(struct hvv_call *call, const char *param, uint32_t index)
 {
-    return options_u64(&call->params, param, 0);
+    return options_string(&call->params, param, index);
 }
 
-static void call_result_string(struct hvv_call *call, const char *key, const char *value)
+static uint64_t call_u64(struct hvv_call *call, const char *param, uint32_t index)
+{
+    return options_u64(&call->params, param, index);
+}
+
+static void call_result(struct hvv_call *call, const char *key, const char *value)
 {
     call_add(call, key, value, 0);
 }
@@ -374,10 +459,10 @@ static void call_result_u64(struct hvv_call *call, const char *key, uint64_t val
     call_add(call, key, NULL, value);
 }
 
-HVV_PRINTF(2, 0)
-static void call_error(struct hvv_call *call, const char *fmt, va_list args)
+HVV_PRINTF(3, 0)
+static void call_error(struct hvv_call *call, int32_t err, const char *fmt, va_list args)
 {
-    error_vset(&call->error, EINVAL, NULL, fmt, args);
+    error_vset(&call->error, err, NULL, fmt, args);
 }
 
 const struct hvv_host services = {
@@ -412,10 +497,14 @@ const struct hvv_host services = {
     .shared_get = shared_get_service,
     .shared_put = shared_put_service,
     .count = count_service,
+    .gauge = gauge_service,
+    .describe = describe_service,
+    .now = now_service,
     .event = event_service,
+    .call_count = call_count,
     .call_string = call_string,
     .call_u64 = call_u64,
-    .call_result_string = call_result_string,
+    .call_result = call_result,
     .call_result_u64 = call_result_u64,
     .call_result_fd = call_set_fd,
     .call_error = call_error,

@@ -3,19 +3,19 @@
 #include "plugin/shared.h"
 
 #include <errno.h>
+#include <hvv/host.h>
 #include <stdalign.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
-#define SHARED_MAX (64u << 20) /* bytes of one state */
-
 struct shared {
     LIST_ENTRY(shared) link;
     const void *plugin;
     char *name;
     unsigned users;
+    uint64_t size;
     void (*fini)(void *shared);
     alignas(max_align_t) char data[];
 };
@@ -38,14 +38,18 @@ static void free_shared(struct shared *s)
 }
 
 void *shared_get(const void *plugin, const char *name, uint64_t size,
-                 int32_t (*init)(void *shared), void (*fini)(void *shared))
+                 int32_t (*init)(void *shared, void *arg), void (*fini)(void *shared), void *arg)
 {
     struct shared *s = find(plugin, name);
+    if (s && s->size != size) {
+        errno = EINVAL;
+        return NULL;
+    }
     if (s) {
         s->users++;
         return s->data;
     }
-    if (size > SHARED_MAX) {
+    if (size > HVV_SHARED_MAX) {
         errno = ENOMEM;
         return NULL;
     }
@@ -55,7 +59,7 @@ void *shared_get(const void *plugin, const char *name, uint64_t size,
         errno = ENOMEM;
         return NULL;
     }
-    int32_t rc = init ? init(s->data) : 0;
+    int32_t rc = init ? init(s->data, arg) : 0;
     if (rc < 0) {
         free_shared(s);
         errno = -rc;
@@ -64,6 +68,7 @@ void *shared_get(const void *plugin, const char *name, uint64_t size,
     s->plugin = plugin;
     s->fini = fini;
     s->users = 1;
+    s->size = size;
     LIST_INSERT_HEAD(&all, s, link);
     return s->data;
 }

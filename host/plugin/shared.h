@@ -10,7 +10,7 @@
 
 /* `plugin` is compared as a pointer: two versions of a plugin share nothing. */
 void *shared_get(const void *plugin, const char *name, uint64_t size,
-                 int32_t (*init)(void *shared), void (*fini)(void *shared));
+                 int32_t (*init)(void *shared, void *arg), void (*fini)(void *shared), void *arg);
 void shared_put(void *shared);
 
 #endif

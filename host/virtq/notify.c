@@ -5,8 +5,8 @@
  *
  * While the worker is busy it looks at the rings by itself and notifications are suppressed. Before
  * it sleeps they are enabled, but only for queues whose plugin took all there was (`drained`): one
- * that is holding back, like a network device with receive buffers and no packet, pops again when it
- * can, and needs no notification to do so.
+ * that is holding back, like a network device with receive buffers and no packet, pops again when
+ * it can, and needs no notification to do so.
  */
 #include "virtq/virtq.h"
 
@@ -22,6 +22,11 @@ bool virtq_wants_service(struct virtq *vq)
     if (vq->seen_avail != vq->next_avail) /* the turn's budget ended before the ring did */
         return true;
     return vq->ops->available(vq) > 0;
+}
+
+void virtq_hold_back(struct virtq *vq)
+{
+    vq->drained = false;
 }
 
 void virtq_begin_turn(struct virtq *vq)

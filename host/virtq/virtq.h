@@ -126,7 +126,7 @@ struct virtq {
     void *table;               /* an indirect table, copied: VIRTQ_INDIRECT_MAX entries */
 };
 
-/* ---- virtq.c: life -------------------------------------------------------------------------- */
+/* ---- virtq.c: life --------------------------------------------------------------------------- */
 
 struct virtq *virtq_new(uint32_t index, uint32_t max_size, uint32_t segments, uint32_t chain_state,
                         struct hvv_device *dev);
@@ -165,10 +165,13 @@ void virtq_break(struct virtq *vq, const char *fmt, ...) __attribute__((format(p
 struct chain *virtq_chain(const struct virtq *vq, uint32_t head);
 void virtq_let_go(struct virtq *vq, uint8_t epoch); /* a chain no longer uses its snapshot */
 
-/* ---- notify.c ------------------------------------------------------------------------------- */
+/* ---- notify.c -------------------------------------------------------------------------------- */
 
 /* True if the plugin is to be notified: chains are available and it is not holding back. Worker. */
 bool virtq_wants_service(struct virtq *vq);
+
+/* The plugin is being notified: not again before a virtq_pop() finds fewer than asked. Worker. */
+void virtq_hold_back(struct virtq *vq);
 
 /* A new turn begins: the budget of virtq_pop() is full again. Worker. */
 void virtq_begin_turn(struct virtq *vq);
@@ -182,12 +185,12 @@ void virtq_suppress(struct virtq *vq);
  */
 bool virtq_enable(struct virtq *vq);
 
-/* ---- chain.c -------------------------------------------------------------------------------- */
+/* ---- chain.c --------------------------------------------------------------------------------- */
 
 /* Takes up to `max` chains. Fewer means no more for now. Worker. */
 uint32_t virtq_pop(struct virtq *vq, struct hvv_chain **chains, uint32_t max);
 
-/* ---- used.c --------------------------------------------------------------------------------- */
+/* ---- used.c ---------------------------------------------------------------------------------- */
 
 /* Finishes a chain, from any thread. */
 void virtq_complete(struct hvv_chain *chain, uint32_t written);
@@ -200,7 +203,7 @@ void virtq_release(struct hvv_chain *chain);
 /* Shows the driver what was finished since the last flush; at most one interrupt. Worker. */
 void virtq_flush(struct virtq *vq);
 
-/* ---- rings: split.c ------------------------------------------------------------------------- */
+/* ---- rings: split.c -------------------------------------------------------------------------- */
 
 /* One descriptor, copied once from guest memory and normalised. */
 struct ring_desc {

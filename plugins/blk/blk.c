@@ -25,7 +25,7 @@ static struct blk *blk_of(struct hvv_device *dev)
     return dev->state;
 }
 
-/* ---- Create --------------------------------------------------------------------------------- */
+/* ---- Create ---------------------------------------------------------------------------------- */
 
 static const struct backend_ops *backend_find(const char *name)
 {
@@ -162,7 +162,8 @@ static uint64_t features(const struct blk *blk)
 static int32_t add_queues(const struct blk *blk)
 {
     struct hvv_device *dev = blk->dev;
-    int32_t rc = hvv_add_queues(dev, blk->n_queues, blk->queue_size, blk->seg_max + 2);
+    int32_t rc = hvv_add_queues(dev, blk->n_queues, blk->queue_size, blk->seg_max + 2,
+                                0);
     if (rc < 0)
         return hvv_error(dev, -rc, "%u queues of %u descriptors cannot be made: %s; use fewer or "
                          "smaller ones", blk->n_queues, blk->queue_size, strerror(-rc));
@@ -173,7 +174,7 @@ static int32_t add_queues(const struct blk *blk)
 static int32_t describe(const struct blk *blk)
 {
     struct hvv_device *dev = blk->dev;
-    hvv_set_features(dev, features(blk), blk->in_order ? HVV_IN_ORDER_OK : 0);
+    hvv_set_features(dev, features(blk), blk->in_order ? HVV_FEATURES_IN_ORDER : 0);
     int32_t rc = set_config(blk);
     if (rc < 0)
         return hvv_error(dev, -rc, "the config space of %zu bytes cannot be set: %s", CONFIG_BYTES,
@@ -213,7 +214,7 @@ static void destroy(struct hvv_device *dev)
     free(blk);
 }
 
-/* ---- Queues --------------------------------------------------------------------------------- */
+/* ---- Queues ---------------------------------------------------------------------------------- */
 
 static void queue_start(struct hvv_device *dev, uint32_t index)
 {
@@ -225,8 +226,9 @@ static void queue_start(struct hvv_device *dev, uint32_t index)
         blk->backend->queue_start(blk, index);
 }
 
-static void queue_stop(struct hvv_device *dev, uint32_t index)
+static void queue_stop(struct hvv_device *dev, uint32_t index, uint32_t flags)
 {
+    (void)flags; /* I/O is not cancelled: it ends by itself, and soon */
     struct blk *blk = blk_of(dev);
     if (blk->backend->queue_stop)
         blk->backend->queue_stop(blk, index);
@@ -279,7 +281,7 @@ static uint32_t poll_queue(struct hvv_device *dev, uint32_t index)
     return blk->backend->poll ? blk->backend->poll(blk, index) : 0;
 }
 
-/* ---- Config space and reset ----------------------------------------------------------------- */
+/* ---- Config space and reset ------------------------------------------------------------------ */
 
 static void set_writeback(struct blk *blk, uint8_t on)
 {
@@ -302,7 +304,7 @@ static void reset(struct hvv_device *dev)
     set_writeback(blk_of(dev), blk_of(dev)->writeback_default);
 }
 
-/* ---- Resize --------------------------------------------------------------------------------- */
+/* ---- Resize ---------------------------------------------------------------------------------- */
 
 static bool idle(const struct blk *blk)
 {
@@ -343,7 +345,7 @@ static int32_t run_resize(struct hvv_device *dev, struct hvv_call *call)
     if (bytes != before) {
         (void)hvv_config_set(dev, offsetof(struct virtio_blk_config, capacity), &sectors,
                              sizeof(sectors), HVV_CONFIG_NOTIFY);
-        hvv_event(dev, BLK_EVENT_RESIZED, "from %llu to %llu bytes", (unsigned long long)before,
+        hvv_event(dev, BLK_EVENT_RESIZED, "old-size=%llu size=%llu", (unsigned long long)before,
                   (unsigned long long)bytes);
     }
     hvv_call_result_u64(dev, call, "old-size", before);
@@ -351,7 +353,7 @@ static int32_t run_resize(struct hvv_device *dev, struct hvv_call *call)
     return 0;
 }
 
-/* ---- Tables --------------------------------------------------------------------------------- */
+/* ---- Tables ---------------------------------------------------------------------------------- */
 
 static const struct hvv_ops ops = {
     .size = sizeof(ops),
@@ -409,17 +411,17 @@ static const struct hvv_command commands[] = {
 };
 
 static const struct hvv_counter counters[BLK_COUNTERS] = {
-    [BLK_READS] = {"reads", "read requests done"},
-    [BLK_WRITES] = {"writes", "write requests done"},
-    [BLK_FLUSHES] = {"flushes", "flush requests done"},
-    [BLK_DISCARDS] = {"discards", "discard requests done"},
-    [BLK_WRITE_ZEROES] = {"write-zeroes", "write-zeroes requests done"},
-    [BLK_READ_BYTES] = {"read-bytes", "bytes read"},
-    [BLK_WRITTEN_BYTES] = {"written-bytes", "bytes written"},
-    [BLK_INLINE] = {"inline", "transfers done at once from the page cache"},
-    [BLK_BOUNCED] = {"bounced", "transfers copied through a bounce buffer"},
-    [BLK_IO_ERRORS] = {"io-errors", "requests answered with an I/O error"},
-    [BLK_UNSUPPORTED] = {"unsupported", "requests answered as not supported"},
+    [BLK_READS] = {"reads", "read requests done", HVV_COUNTER_QUEUE, 0},
+    [BLK_WRITES] = {"writes", "write requests done", HVV_COUNTER_QUEUE, 0},
+    [BLK_FLUSHES] = {"flushes", "flush requests done", HVV_COUNTER_QUEUE, 0},
+    [BLK_DISCARDS] = {"discards", "discard requests done", HVV_COUNTER_QUEUE, 0},
+    [BLK_WRITE_ZEROES] = {"write-zeroes", "write-zeroes requests done", HVV_COUNTER_QUEUE, 0},
+    [BLK_READ_BYTES] = {"read-bytes", "bytes read", HVV_COUNTER_QUEUE, 0},
+    [BLK_WRITTEN_BYTES] = {"written-bytes", "bytes written", HVV_COUNTER_QUEUE, 0},
+    [BLK_INLINE] = {"inline", "transfers done at once from the page cache", HVV_COUNTER_QUEUE, 0},
+    [BLK_BOUNCED] = {"bounced", "transfers copied through a bounce buffer", HVV_COUNTER_QUEUE, 0},
+    [BLK_IO_ERRORS] = {"io-errors", "requests answered with an I/O error", HVV_COUNTER_QUEUE, 0},
+    [BLK_UNSUPPORTED] = {"unsupported", "requests answered as not supported", HVV_COUNTER_QUEUE, 0},
 };
 
 static const struct hvv_event events[BLK_EVENTS] = {

@@ -43,7 +43,7 @@ void file_buffer_free(void *buffer, size_t bytes)
         munmap(buffer, bytes);
 }
 
-/* ---- Planning ------------------------------------------------------------------------------- */
+/* ---- Planning -------------------------------------------------------------------------------- */
 
 static bool buffers_aligned(const struct step *step, uint32_t align)
 {
@@ -183,10 +183,10 @@ void file_bounce(struct request *req)
     req->window[0] = (struct iovec){.iov_base = req->buffer, .iov_len = (size_t)step->bytes};
     step->iov = req->window;
     step->n_iov = 1;
-    hvv_count(req->chain->dev, BLK_BOUNCED, 1);
+    hvv_count(req->chain->dev, BLK_BOUNCED, req->chain->queue, 1);
 }
 
-/* ---- Results -------------------------------------------------------------------------------- */
+/* ---- Results --------------------------------------------------------------------------------- */
 
 static bool fail(struct request *req, int err)
 {
@@ -308,7 +308,7 @@ bool file_advance(struct file *file, struct request *req, int64_t result)
                       : range_done(file, req, (uint64_t)result);
 }
 
-/* ---- The back-end --------------------------------------------------------------------------- */
+/* ---- The back-end ---------------------------------------------------------------------------- */
 
 static bool not_allowed(int32_t rc)
 {
@@ -407,7 +407,7 @@ static void file_queue_stop(struct blk *blk, uint32_t queue)
         file->engine->queue_stop(file, queue);
 }
 
-/* ---- Resize --------------------------------------------------------------------------------- */
+/* ---- Resize ---------------------------------------------------------------------------------- */
 
 static int32_t truncate_to(const struct image *image, uint64_t bytes)
 {

@@ -47,11 +47,11 @@ static void count_done(const struct request *req, struct hvv_device *dev)
         [REQUEST_FLUSH] = BLK_FLUSHES,    [REQUEST_DISCARD] = BLK_DISCARDS,
         [REQUEST_ZERO] = BLK_WRITE_ZEROES,
     };
-    hvv_count(dev, counter[req->kind], 1);
+    hvv_count(dev, counter[req->kind], req->chain->queue, 1);
     if (req->kind == REQUEST_READ)
-        hvv_count(dev, BLK_READ_BYTES, req->bytes);
+        hvv_count(dev, BLK_READ_BYTES, req->chain->queue, req->bytes);
     else if (req->kind == REQUEST_WRITE)
-        hvv_count(dev, BLK_WRITTEN_BYTES, req->bytes);
+        hvv_count(dev, BLK_WRITTEN_BYTES, req->chain->queue, req->bytes);
 }
 
 static void in_flight_end(struct blk_queue *queue)
@@ -66,7 +66,8 @@ void request_finish(struct request *req, uint8_t status)
     if (status == VIRTIO_BLK_S_OK)
         count_done(req, dev);
     else
-        hvv_count(dev, status == VIRTIO_BLK_S_UNSUPP ? BLK_UNSUPPORTED : BLK_IO_ERRORS, 1);
+        hvv_count(dev, status == VIRTIO_BLK_S_UNSUPP ? BLK_UNSUPPORTED : BLK_IO_ERRORS,
+                  req->chain->queue, 1);
     uint64_t filled = req->filled;
     in_flight_end(req->queue);
     chain_finish(chain, filled, status);
@@ -75,7 +76,7 @@ void request_finish(struct request *req, uint8_t status)
 void request_fault(struct request *req)
 {
     struct hvv_chain *chain = req->chain;
-    hvv_count(chain->dev, BLK_IO_ERRORS, 1);
+    hvv_count(chain->dev, BLK_IO_ERRORS, chain->queue, 1);
     in_flight_end(req->queue);
     hvv_fail(chain, "the guest memory of a request cannot be reached any more (EFAULT); "
                     "its owner has to keep the memory mapped while the device uses it");
@@ -232,7 +233,7 @@ struct request *request_start(struct blk_queue *queue, struct hvv_chain *chain)
     return NULL;
 }
 
-/* ---- Data ----------------------------------------------------------------------------------- */
+/* ---- Data ------------------------------------------------------------------------------------ */
 
 static const struct iovec *data_iov(const struct request *req, uint32_t *n, uint64_t *skip)
 {

@@ -52,7 +52,7 @@ struct uring {
     uint32_t free_slots;
 };
 
-/* ---- Into the ring -------------------------------------------------------------------------- */
+/* ---- Into the ring --------------------------------------------------------------------------- */
 
 static void wait_append(struct uring *u, struct request *req)
 {
@@ -161,7 +161,7 @@ static void start_waiting(struct uring *u)
     }
 }
 
-/* ---- Without the ring ----------------------------------------------------------------------- */
+/* ---- Without the ring ------------------------------------------------------------------------ */
 
 static bool may_attempt(struct uring *u, const struct step *step, struct attempt *attempt)
 {
@@ -218,7 +218,7 @@ static void uring_submit(struct file *file, struct request *req)
         int64_t result = attempt_step(u, &req->step);
         if (result == -EAGAIN)
             break;
-        hvv_count(file->blk->dev, BLK_INLINE, 1);
+        hvv_count(file->blk->dev, BLK_INLINE, req->chain->queue, 1);
         if (!file_advance(file, req, result))
             return;
     }
@@ -232,7 +232,7 @@ static void uring_flush(struct file *file, uint32_t queue)
         ring_submit(u);
 }
 
-/* ---- Out of the ring ------------------------------------------------------------------------ */
+/* ---- Out of the ring ------------------------------------------------------------------------- */
 
 /* True if the request is finished. */
 static bool step_ended(struct uring *u, struct request *req, int32_t result)
@@ -314,7 +314,7 @@ static void uring_queue_stop(struct file *file, uint32_t queue)
     watch_update(u);
 }
 
-/* ---- Life ----------------------------------------------------------------------------------- */
+/* ---- Life ------------------------------------------------------------------------------------ */
 
 /*
  * Completions need no interrupt of the worker: it is on its way into the kernel, or polls and sees

@@ -6,7 +6,7 @@ cd "${srcdir:-.}" || exit 1
 command -v shellcheck >/dev/null || { echo "skip scripts: shellcheck is not installed"; exit 0; }
 grep -rlE '^#!/bin/(ba)?sh' bootstrap .ci scripts tests sdk host plugins 2>/dev/null | sort |
     while read -r script; do
-        if found=$(shellcheck -f gcc "$script"); then
+        if found=$(shellcheck -x -P SCRIPTDIR -f gcc "$script"); then
             echo "ok scripts: $script"
         else
             echo "not ok scripts: $script: $(echo "$found" | head -n 3 | tr '\n' ' ')"

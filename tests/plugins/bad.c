@@ -21,7 +21,7 @@ __attribute__((constructor)) static void leave_marker(void)
         close(fd);
 }
 
-/* ---- what the variants change in the plugin's struct ---------------------------------------- */
+/* ---- what the variants change in the plugin's struct ----------------------------------------- */
 
 #if defined(BAD_NAME)
 #define NAME "Bad Name"
@@ -91,7 +91,7 @@ __attribute__((constructor)) static void leave_marker(void)
 #define MINOR HVV_ABI_MINOR
 #endif
 
-/* ---- in the operations ---------------------------------------------------------------------- */
+/* ---- in the operations ----------------------------------------------------------------------- */
 
 #if defined(BAD_OPS_SIZE)
 #define OPS_SIZE offsetof(struct hvv_ops, notify)
@@ -123,7 +123,7 @@ __attribute__((constructor)) static void leave_marker(void)
 #define NOTIFY fill_notify
 #endif
 
-/* ---- in the tables: mostly the second entry ------------------------------------------------- */
+/* ---- in the tables: mostly the second entry -------------------------------------------------- */
 
 #if defined(BAD_OPTION_NAME)
 #define OPTION .name = "Size", .help = "a name in upper case"
@@ -203,7 +203,7 @@ __attribute__((constructor)) static void leave_marker(void)
 #define EVENT_SIZE sizeof(events[0])
 #endif
 
-/* ---- the entry ------------------------------------------------------------------------------ */
+/* ---- the entry ------------------------------------------------------------------------------- */
 
 #if defined(BAD_NO_ENTRY)
 

@@ -18,7 +18,7 @@
 /* The part of create() that declares the device. 0 or a negative errno. */
 static inline int32_t fill_declare(struct hvv_device *dev)
 {
-    int32_t first = hvv_add_queues(dev, 1, FILL_QUEUE_SIZE, FILL_SEGMENTS);
+    int32_t first = hvv_add_queues(dev, 1, FILL_QUEUE_SIZE, FILL_SEGMENTS, 0);
     return first < 0 ? hvv_error(dev, -first, "the queue cannot be made") : 0;
 }
 

@@ -153,7 +153,7 @@ static struct virtio_blk_config config_of(const struct mock *mock)
     return config;
 }
 
-/* ---- Data ----------------------------------------------------------------------------------- */
+/* ---- Data ------------------------------------------------------------------------------------ */
 
 static void check_read_write(struct rig *rig)
 {
@@ -323,7 +323,7 @@ Test(blk, stop_waits_for_what_is_under_way)
     }
 }
 
-/* ---- Limits --------------------------------------------------------------------------------- */
+/* ---- Limits ---------------------------------------------------------------------------------- */
 
 Test(blk, out_of_range_and_misaligned)
 {
@@ -452,7 +452,7 @@ Test(blk, direct_from_memory_that_cannot_be_pinned)
     }
 }
 
-/* ---- Discard, zeroes, identity -------------------------------------------------------------- */
+/* ---- Discard, zeroes, identity --------------------------------------------------------------- */
 
 static blkcnt_t file_blocks(struct rig *rig)
 {
@@ -553,7 +553,7 @@ Test(blk, get_id)
     rig_close(&rig);
 }
 
-/* ---- Config space, write cache, resize ------------------------------------------------------ */
+/* ---- Config space, write cache, resize ------------------------------------------------------- */
 
 Test(blk, config_space)
 {
@@ -570,7 +570,7 @@ Test(blk, config_space)
     cr_assert_eq(rig.mock.queue[0].segments, 32u);
     cr_assert_eq(rig.mock.queue[3].size, 256u);
     cr_assert(rig.mock.offered & 1ull << VIRTIO_BLK_F_MQ);
-    cr_assert_eq(rig.mock.flags & HVV_IN_ORDER_OK, 0u);
+    cr_assert_eq(rig.mock.flags & HVV_FEATURES_IN_ORDER, 0u);
     rig_close(&rig);
 }
 
@@ -650,7 +650,7 @@ Test(blk, shrinking_under_a_request_is_refused)
     rig_close(&rig);
 }
 
-/* ---- create() refuses ----------------------------------------------------------------------- */
+/* ---- create() refuses ------------------------------------------------------------------------ */
 
 static void refused(struct rig *rig, const char *options, int err, const char *option,
                     const char *words)
@@ -739,7 +739,7 @@ Test(blk, other_failures_of_io_uring_are_errors)
     image_remove(&rig);
 }
 
-/* ---- Locking -------------------------------------------------------------------------------- */
+/* ---- Locking --------------------------------------------------------------------------------- */
 
 Test(blk, locking_between_devices)
 {
@@ -804,7 +804,7 @@ Test(blk, locking_against_qemu)
     image_remove(&rig);
 }
 
-/* ---- null and mem --------------------------------------------------------------------------- */
+/* ---- null and mem ---------------------------------------------------------------------------- */
 
 Test(blk, null_backend)
 {
@@ -814,7 +814,7 @@ Test(blk, null_backend)
     cr_assert_eq(mock_open(&rig.mock, hvv_plugin_v1(), "backend=null"), 0, "%s", rig.mock.error);
     mock_start(&rig.mock);
     cr_assert_eq(le64toh(config_of(&rig.mock).capacity), 1u << 21);
-    cr_assert(rig.mock.flags & HVV_IN_ORDER_OK);
+    cr_assert(rig.mock.flags & HVV_FEATURES_IN_ORDER);
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 0, data, 512), VIRTIO_BLK_S_OK);
     cr_assert_eq(rig.written, 0u);
     cr_assert_eq(data[0], 7);

@@ -36,7 +36,7 @@ const char *__lsan_default_suppressions(void)
 }
 #endif
 
-/* ---- Helpers -------------------------------------------------------------------------------- */
+/* ---- Helpers --------------------------------------------------------------------------------- */
 
 /* Words separated by a space; getopt moves them about, so they are copied. */
 static int parse(struct conf *conf, const char *line, struct error *error)
@@ -130,7 +130,7 @@ static void expect_spec(const struct spec *spec, const char *wanted)
     free(text);
 }
 
-/* ---- Command line --------------------------------------------------------------------------- */
+/* ---- Command line ---------------------------------------------------------------------------- */
 
 static const char *default_of(const char *name)
 {
@@ -315,7 +315,7 @@ Test(conf, no_current_directory)
     leak_check();
 }
 
-/* ---- File ----------------------------------------------------------------------------------- */
+/* ---- File ------------------------------------------------------------------------------------ */
 
 static const char whole_file[] =
     "# a comment with \"quotes and /* no end, and 99999999999\n"
@@ -607,7 +607,7 @@ Test(conf, random_files)
     leak_check();
 }
 
-/* ---- Manual pages --------------------------------------------------------------------------- */
+/* ---- Manual pages ---------------------------------------------------------------------------- */
 
 static char *read_page(const char *name)
 {

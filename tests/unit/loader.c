@@ -56,7 +56,7 @@ static struct plugin *check_accepted(const char *path)
     return plugin;
 }
 
-/* ---- plugins with one thing wrong ----------------------------------------------------------- */
+/* ---- plugins with one thing wrong ------------------------------------------------------------ */
 
 static const struct {
     const char *file, *fragment;
@@ -137,7 +137,7 @@ Test(loader, a_path_without_a_slash_is_not_searched_for)
     check_refused("good.so", ENOEXEC, "needs a path with a '/'");
 }
 
-/* ---- accepted ones -------------------------------------------------------------------------- */
+/* ---- accepted ones --------------------------------------------------------------------------- */
 
 Test(loader, a_plugin_is_unmapped_until_it_is_pinned)
 {
@@ -222,7 +222,7 @@ Test(loader, another_file_under_the_name_of_a_loaded_one_is_refused)
     files_remove(&files);
 }
 
-/* ---- what runs before a file is refused ----------------------------------------------------- */
+/* ---- what runs before a file is refused ------------------------------------------------------ */
 
 static bool constructor_runs(const struct files *files, const char *path)
 {
@@ -271,7 +271,7 @@ Test(loader, no_code_of_another_abi_or_machine_runs)
     files_remove(&files);
 }
 
-/* ---- files that are no plugins at all ------------------------------------------------------- */
+/* ---- files that are no plugins at all -------------------------------------------------------- */
 
 Test(loader, a_header_for_others_is_refused)
 {
@@ -406,7 +406,7 @@ Test(loader, the_reason_fits_behind_a_long_path)
     close(fd);
 }
 
-/* ---- hostile files -------------------------------------------------------------------------- */
+/* ---- hostile files --------------------------------------------------------------------------- */
 
 static uint32_t next_random(uint32_t *state)
 {

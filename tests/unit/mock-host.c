@@ -50,7 +50,7 @@ static void wake(struct mock *mock)
         abort();
 }
 
-/* ---- Values --------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 static const struct hvv_option *option_find(const struct mock_values *values, const char *name)
 {
@@ -125,7 +125,7 @@ static uint64_t host_option_u64(struct hvv_device *dev, const char *name, uint32
     return index == 0 ? values_u64(&mock_of(dev)->options, name) : 0;
 }
 
-/* ---- Text and description ------------------------------------------------------------------- */
+/* ---- Text and description -------------------------------------------------------------------- */
 
 __attribute__((format(printf, 3, 0)))
 static void host_log(struct hvv_device *dev, uint32_t level, const char *fmt, va_list args)
@@ -139,10 +139,13 @@ static void host_log(struct hvv_device *dev, uint32_t level, const char *fmt, va
     errno = saved;
 }
 
-__attribute__((format(printf, 3, 0)))
-static void host_error(struct hvv_device *dev, const char *option, const char *fmt, va_list args)
+__attribute__((format(printf, 4, 0)))
+static void host_error(struct hvv_device *dev, int32_t err, const char *option, const char *fmt,
+                       va_list args)
 {
     struct mock *mock = mock_of(dev);
+    if (err <= 0)
+        abort(); /* it is the positive errno that hvv_error() returns negative */
     vsnprintf(mock->error, sizeof(mock->error), fmt, args);
     snprintf(mock->error_option, sizeof(mock->error_option), "%s", option ? option : "");
 }
@@ -160,9 +163,10 @@ static uint64_t host_features(struct hvv_device *dev)
 }
 
 static int32_t host_add_queues(struct hvv_device *dev, uint32_t count, uint32_t size,
-                               uint32_t segments)
+                               uint32_t segments, uint32_t flags)
 {
     struct mock *mock = mock_of(dev);
+    (void)flags; /* there is one worker */
     if (count > MOCK_QUEUES - mock->n_queues || size > HVV_QUEUE_SIZE_MAX)
         return -EINVAL;
     uint32_t first = mock->n_queues;
@@ -187,7 +191,7 @@ static int32_t host_config_set(struct hvv_device *dev, uint32_t offset, const vo
     return 0;
 }
 
-/* ---- Chains --------------------------------------------------------------------------------- */
+/* ---- Chains ---------------------------------------------------------------------------------- */
 
 static uint32_t host_pop(struct hvv_device *dev, uint32_t index, struct hvv_chain **chains,
                          uint32_t max)
@@ -262,12 +266,15 @@ static void host_broken(struct hvv_device *dev, const char *fmt, va_list args)
     pthread_mutex_unlock(&mock->lock);
 }
 
-/* ---- Events --------------------------------------------------------------------------------- */
+/* ---- Events ---------------------------------------------------------------------------------- */
 
 static struct hvv_watch *host_watch_new(struct hvv_device *dev, uint32_t queue, int fd,
                                         void (*ready)(void *arg, uint32_t events), void *arg)
 {
-    (void)queue;
+    if (queue >= mock_of(dev)->n_queues) {
+        errno = EINVAL;
+        return NULL;
+    }
     struct hvv_watch *watch = calloc(1, sizeof(*watch));
     if (!watch)
         return NULL;
@@ -379,11 +386,13 @@ static void run_once(struct mock *mock)
     run_tasks(mock);
 }
 
-/* ---- Counters, events, commands ------------------------------------------------------------- */
+/* ---- Counters, events, commands -------------------------------------------------------------- */
 
-static void host_count(struct hvv_device *dev, uint32_t counter, uint64_t n)
+static void host_count(struct hvv_device *dev, uint32_t counter, uint32_t queue, uint64_t n)
 {
     struct mock *mock = mock_of(dev);
+    if ((mock->plugin->counters[counter].flags & HVV_COUNTER_QUEUE) && queue >= mock->n_queues)
+        abort();
     if (counter >= mock->plugin->n_counters || counter >= MOCK_COUNTERS)
         abort();
     pthread_mutex_lock(&mock->lock);
@@ -402,17 +411,17 @@ static void host_event(struct hvv_device *dev, uint32_t event, const char *fmt, 
     pthread_mutex_unlock(&mock->lock);
 }
 
-static const char *host_call_string(struct hvv_call *call, const char *param)
+static const char *host_call_string(struct hvv_call *call, const char *param, uint32_t index)
 {
-    return values_get(&((struct mock_call *)call)->params, param);
+    return index ? NULL : values_get(&((struct mock_call *)call)->params, param);
 }
 
-static uint64_t host_call_u64(struct hvv_call *call, const char *param)
+static uint64_t host_call_u64(struct hvv_call *call, const char *param, uint32_t index)
 {
-    return values_u64(&((struct mock_call *)call)->params, param);
+    return index ? 0 : values_u64(&((struct mock_call *)call)->params, param);
 }
 
-static void host_call_result_string(struct hvv_call *call, const char *key, const char *value)
+static void host_call_result(struct hvv_call *call, const char *key, const char *value)
 {
     struct mock_call *own = (struct mock_call *)call;
     size_t used = strlen(own->results);
@@ -423,7 +432,7 @@ static void host_call_result_u64(struct hvv_call *call, const char *key, uint64_
 {
     char text[32];
     snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-    host_call_result_string(call, key, text);
+    host_call_result(call, key, text);
 }
 
 static void host_call_result_fd(struct hvv_call *call, int fd)
@@ -432,9 +441,10 @@ static void host_call_result_fd(struct hvv_call *call, int fd)
     close(fd);
 }
 
-__attribute__((format(printf, 2, 0)))
-static void host_call_error(struct hvv_call *call, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0)))
+static void host_call_error(struct hvv_call *call, int32_t err, const char *fmt, va_list args)
 {
+    (void)err;
     struct mock_call *own = (struct mock_call *)call;
     vsnprintf(own->error, sizeof(own->error), fmt, args);
 }
@@ -478,14 +488,14 @@ static const struct hvv_host host_table = {
     .event = host_event,
     .call_string = host_call_string,
     .call_u64 = host_call_u64,
-    .call_result_string = host_call_result_string,
+    .call_result = host_call_result,
     .call_result_u64 = host_call_result_u64,
     .call_result_fd = host_call_result_fd,
     .call_error = host_call_error,
     .call_finish = host_call_finish,
 };
 
-/* ---- For tests ------------------------------------------------------------------------------ */
+/* ---- For tests ------------------------------------------------------------------------------- */
 
 /* True if nothing the plugin should have freed is left. */
 static bool free_all(struct mock *mock)
@@ -555,7 +565,7 @@ bool mock_stop(struct mock *mock)
     for (uint32_t i = 0; i < mock->n_queues; i++) {
         mock->queue[i].running = false;
         if (ops->queue_stop)
-            ops->queue_stop(&mock->dev, i);
+            ops->queue_stop(&mock->dev, i, 0);
     }
     uint64_t deadline = now_ns() + DEADLINE_NS;
     while (in_flight(mock) && now_ns() < deadline)

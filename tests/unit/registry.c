@@ -94,7 +94,7 @@ static void check_reason(const struct registry *registry, const char *path, cons
     cr_expect(strstr(reason, fragment), "%s:\n  \"%s\"\nhas not \"%s\"", path, reason, fragment);
 }
 
-/* ---- versions ------------------------------------------------------------------------------- */
+/* ---- versions -------------------------------------------------------------------------------- */
 
 static int sign(int n)
 {
@@ -126,7 +126,7 @@ Test(registry, versions_compare_number_by_number)
     registry_version_compare("", ".");
 }
 
-/* ---- directories ---------------------------------------------------------------------------- */
+/* ---- directories ----------------------------------------------------------------------------- */
 
 static void check_no_registry(const char *dir, int err, const char *fragment)
 {
@@ -202,7 +202,7 @@ Test(registry, one_of_several_directories_may_be_empty)
     leak_check();
 }
 
-/* ---- names ---------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 Test(registry, nothing_is_loaded_before_it_is_asked_for)
 {
@@ -317,7 +317,7 @@ Test(registry, the_same_version_from_a_second_file_is_refused)
     leak_check();
 }
 
-/* ---- files that change ---------------------------------------------------------------------- */
+/* ---- files that change ----------------------------------------------------------------------- */
 
 /* Did a rescan load and run the file? The marker is made by a constructor. */
 static bool is_tried(struct registry *registry, const struct files *files)

@@ -352,6 +352,25 @@ Test(virtq, notifications_are_enabled_only_when_drained)
     virtq_complete(c[1], 0);
 }
 
+Test(virtq, a_plugin_that_takes_nothing_is_not_asked_again)
+{
+    start(EVENT, 0);
+    set_desc(0, DATA, 1, VRING_DESC_F_WRITE, 0);
+    offer(0);
+    cr_expect(virtq_wants_service(t.vq));
+    virtq_hold_back(t.vq); /* notify() is called, and pops nothing: no packet has come */
+    cr_expect_not(virtq_wants_service(t.vq));
+    cr_expect_not(virtq_enable(t.vq), "nor does it keep the worker awake");
+    struct hvv_chain *c[2];
+    cr_assert_eq(pop_all(c, 1), 1);
+    cr_expect_not(virtq_wants_service(t.vq));
+    cr_assert_eq(pop_all(c + 1, 1), 0);
+    set_desc(1, DATA, 1, VRING_DESC_F_WRITE, 0);
+    offer(1);
+    cr_expect(virtq_wants_service(t.vq), "it found the ring empty, and now there is more");
+    virtq_complete(c[0], 1);
+}
+
 Test(virtq, flags_suppress_notifications)
 {
     start(0, 0);
@@ -477,7 +496,7 @@ Test(virtq, a_queue_gets_a_budget_per_turn)
     cr_expect(virtq_wants_service(t.vq), "the rest is for the next turn");
 }
 
-/* ---- hostile rings --------------------------------------------------------------------------------------- */
+/* ---- hostile rings --------------------------------------------------------------------------- */
 
 static void head_outside(void)
 {

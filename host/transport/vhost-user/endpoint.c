@@ -5,8 +5,8 @@
  * The socket is bound to its final path while staged, without listen(): a connect is refused. It
  * listens as the last step of a request and accepts once all devices of the request are published.
  * It stays until the device is removed, whatever front-ends come and go; one is served at a time,
- * another is turned away at once. While the device still finishes the work of a front-end that left,
- * the next one waits in the backlog.
+ * another is turned away at once. While the device still finishes the work of a front-end that
+ * left, the next one waits in the backlog.
  */
 #include "daemon.h"
 #include "transport/vhost-user/vhost-user.h"
@@ -148,7 +148,7 @@ static void fill_in(char *out, size_t size, const char *template, const struct d
             n += (size_t)snprintf(out + n, size - n, "%s", dev->id);
             template += 9;
         } else if (strncmp(template, "{queues}", 8) == 0) {
-            n += (size_t)snprintf(out + n, size - n, "%u", dev->n_queues);
+            n += (size_t)snprintf(out + n, size - n, "%u", device_queue_units(dev));
             template += 8;
         } else {
             out[n++] = *template++;

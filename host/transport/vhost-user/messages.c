@@ -40,7 +40,7 @@ static int take_fd(struct message *m)
     return fd;
 }
 
-/* ---- features ------------------------------------------------------------------------------------- */
+/* ---- features -------------------------------------------------------------------------------- */
 
 static uint64_t offered(const struct session *s)
 {
@@ -96,10 +96,10 @@ static enum outcome set_owner(struct session *s)
 
 static enum outcome get_queue_num(struct session *s)
 {
-    return reply_u64(s, s->dev->n_queues);
+    return reply_u64(s, device_queue_units(s->dev));
 }
 
-/* ---- guest memory --------------------------------------------------------------------------------- */
+/* ---- guest memory ---------------------------------------------------------------------------- */
 
 static enum outcome memory_in_use(struct session *s)
 {
@@ -212,7 +212,7 @@ static enum outcome rem_mem_reg(struct session *s)
     return change_memory(s, entries, kept);
 }
 
-/* ---- rings ------------------------------------------------------------------------------------------ */
+/* ---- rings ----------------------------------------------------------------------------------- */
 
 /* The ring called `index`, or NULL after refusing. */
 static struct ring *find_ring(struct session *s, uint32_t index)
@@ -355,7 +355,7 @@ static enum outcome set_vring_enable(struct session *s)
     return DONE;
 }
 
-/* ---- descriptors of rings ----------------------------------------------------------------------------- */
+/* ---- descriptors of rings -------------------------------------------------------------------- */
 
 /* The ring and descriptor (-1: none) of a kick, call or err message, or NULL after refusing. */
 static struct ring *ring_and_fd(struct session *s, int *fd)
@@ -488,7 +488,7 @@ static enum outcome set_backend_req_fd(struct session *s)
     return DONE;
 }
 
-/* ---- config space, status, reset ------------------------------------------------------------------------ */
+/* ---- config space, status, reset ------------------------------------------------------------- */
 
 static enum outcome get_config(struct session *s)
 {
@@ -575,7 +575,7 @@ static enum outcome reset_device(struct session *s)
     return session_wait(s, quiet_for_reset);
 }
 
-/* ---- the table -------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;

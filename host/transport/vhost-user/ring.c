@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/virtio_config.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -45,7 +46,7 @@ void ring_clear(struct ring *ring)
     ring->has_addr = ring->has_kick = ring->no_kick_fd = ring->enabled = false;
 }
 
-/* ---- worker ------------------------------------------------------------------------------------- */
+/* ---- worker ---------------------------------------------------------------------------------- */
 
 static void on_kick(void *arg, uint32_t events)
 {
@@ -97,7 +98,7 @@ void ring_interrupt(struct queue *q)
     }
 }
 
-/* ---- control ------------------------------------------------------------------------------------ */
+/* ---- control --------------------------------------------------------------------------------- */
 
 void ring_signal_error(struct ring *ring)
 {
@@ -138,6 +139,9 @@ int ring_try_start(struct ring *ring, struct error *error)
         return 0;
     struct virtq_setup setup = ring->setup;
     setup.features = atomic_load(&dev->negotiated);
+    if (!(setup.features >> VIRTIO_F_VERSION_1 & 1))
+        return error_set(error, EPROTO, "queue %u: the driver did not accept VIRTIO_F_VERSION_1, and "
+                         "legacy drivers are not served", ring->queue->index);
     if (to_guest(ring, "descriptor", ring->setup.desc, &setup.desc, error) < 0 ||
         to_guest(ring, "driver", ring->setup.avail, &setup.avail, error) < 0 ||
         to_guest(ring, "device", ring->setup.used, &setup.used, error) < 0)

@@ -25,7 +25,7 @@
 
 #define MESSAGES_PER_TURN 16 /* then others on the control thread have their turn */
 
-/* ---- end ------------------------------------------------------------------------------------------ */
+/* ---- end ------------------------------------------------------------------------------------- */
 
 static void close_message_fds(struct message *m)
 {
@@ -80,10 +80,12 @@ void session_close(struct session *s, const char *reason)
     if (reason != s->reason)
         snprintf(s->reason, sizeof(s->reason), "%s", reason);
     watch_set(s->endpoint->accept, 0); /* the next front-end waits until this one has ended */
-    if (s->busy)
+    if (s->busy) {
         s->close_wanted = true;
-    else
+        device_stop_queues(s->dev, false); /* what the message waits for may wait for that */
+    } else {
         begin_close(s);
+    }
 }
 
 enum outcome session_refuse(struct session *s, const char *fmt, ...)
@@ -97,7 +99,7 @@ enum outcome session_refuse(struct session *s, const char *fmt, ...)
     return REFUSE;
 }
 
-/* ---- answers --------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 /* Sends what is left of the answer. False if the session began to close. */
 static bool send_rest(struct session *s)
@@ -156,7 +158,7 @@ static bool finish(struct session *s, enum outcome outcome)
     return true;
 }
 
-/* ---- waiting for a worker ------------------------------------------------------------------------- */
+/* ---- waiting for a worker -------------------------------------------------------------------- */
 
 void session_resume(struct session *s)
 {
@@ -194,7 +196,7 @@ enum outcome session_wait(struct session *s, enum outcome (*resume)(struct sessi
     return WAIT;
 }
 
-/* ---- receiving -------------------------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
 /* Keeps the descriptors of a control message; closes those that are too many and returns -1. */
 static int take_fds(struct message *m, struct msghdr *msg)
@@ -291,7 +293,7 @@ static void on_ready(void *arg, uint32_t events)
         on_readable(s);
 }
 
-/* ---- begin ------------------------------------------------------------------------------------------ */
+/* ---- begin ----------------------------------------------------------------------------------- */
 
 struct session *session_new(struct endpoint *endpoint, int fd)
 {

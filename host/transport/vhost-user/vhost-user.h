@@ -24,7 +24,7 @@
 /* Builder: claims and binds the device's socket, without listen(). */
 int vhost_user_stage(struct device *dev, struct error *error);
 
-/* ---- between the files of this folder ----------------------------------------------------------- */
+/* ---- between the files of this folder -------------------------------------------------------- */
 
 struct session;
 

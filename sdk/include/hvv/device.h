@@ -4,6 +4,10 @@
  *
  *     create -> publish -> { queue_start -> notify, poll, ... -> queue_stop } -> reset -> stop -> destroy
  *
+ * publish() comes first and stop() last; with HVV_SERIAL_QUEUE a queue may start on its own worker
+ * while publish() runs on that of queue 0. poll() and watches go on after queue_stop() while chains
+ * are unfinished.
+ *
  *  - create() does everything that can fail. Nothing the plugin does later may be needed to succeed
  *    for the device to exist.
  *  - Queues start and stop one by one, in any order and any number of times.
@@ -15,6 +19,10 @@
  * the device's worker, one call at a time, and must not block. With HVV_SERIAL_QUEUE each queue may
  * have a worker of its own: calls for one queue come one at a time, calls for two may come
  * together; the calls that name no queue run on the worker of queue 0.
+ *
+ * A plugin's own threads are started in create() and joined in destroy(), with all signals blocked
+ * but those of faults (SIGBUS, SIGSEGV...): the host survives guest memory that goes away by
+ * catching SIGBUS. Between stop() and destroy() they may only log, count and finish chains.
  */
 #ifndef HVV_DEVICE_H
 #define HVV_DEVICE_H
@@ -24,6 +32,11 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#define HVV_NO_QUEUE UINT32_MAX /* the device as a whole */
+
+/* Flags of queue_stop() */
+#define HVV_STOP_DISCARD 1u /* the driver will not see what is finished from now on */
 
 struct hvv_host;
 
@@ -47,14 +60,17 @@ struct hvv_ops {
      */
     int32_t (*create)(struct hvv_device *dev);
 
-    /* Releases everything. No chain, watch, timer or map is in use. Required. Thread: builder. */
+    /*
+     * Releases everything. No chain or map is in use, watches and timers are disarmed. Also called,
+     * without publish() and stop(), for a device whose request failed. Required. Thread: builder.
+     */
     void (*destroy)(struct hvv_device *dev);
 
     /*
-     * The driver made chains available on queue `queue`: pop them with hvv_pop(). Called when
-     * chains are available and the previous hvv_pop() on this queue returned fewer than it was
-     * asked for (or the queue was just started). So a plugin either pops until hvv_pop() returns
-     * less than asked, or does not and pops again by itself when it can go on. Required.
+     * Chains are available on queue `queue`: pop them with hvv_pop(). Armed when the queue starts
+     * and by each hvv_pop() that returns fewer than asked; disarmed by the call itself and by
+     * hvv_release(). So a plugin either pops until hvv_pop() returns fewer than asked, or does not:
+     * then it is not called again, and pops by itself when it has something to give. Required.
      */
     void (*notify)(struct hvv_device *dev, uint32_t queue);
 
@@ -65,10 +81,12 @@ struct hvv_ops {
     void (*queue_start)(struct hvv_device *dev, uint32_t queue);
 
     /*
-     * Queue `queue` is being stopped: hvv_pop() returns 0 from now on. Release chains held unused
-     * (newest first), cancel what can be cancelled; the rest may finish later. Optional.
+     * Queue `queue` is being stopped: hvv_pop() returns 0 from now on. Release the chains held
+     * unused, newest first. With HVV_STOP_DISCARD in `flags` the driver has reset the queue: cancel
+     * what can be cancelled. Without it the guest is only paused, and will see the results: let
+     * work finish, do not turn it into errors. Either way it may finish later. Optional.
      */
-    void (*queue_stop)(struct hvv_device *dev, uint32_t queue);
+    void (*queue_stop)(struct hvv_device *dev, uint32_t queue, uint32_t flags);
 
     /*
      * Looks for finished work of queue `queue` without blocking and finishes its chains. Called
@@ -80,27 +98,35 @@ struct hvv_ops {
     /*
      * The driver wrote `size` bytes at `offset` of the config space; they are not stored by the
      * host. The plugin takes what it likes, with hvv_config_set() when the config space changes.
-     * offset + size never passes the end. May come at any time between create and destroy, also
-     * before a queue is started. Optional: without it, writes are ignored.
+     * offset + size never passes the end. May come at any time between publish() and stop(), also
+     * before a queue is started. A front-end may write the whole space to change one field: compare
+     * with what is there. Optional: without it, writes are ignored.
      */
     void (*config_write)(struct hvv_device *dev, uint32_t offset, const void *data, uint32_t size);
 
     /*
-     * The guest's memory map changed. Maps made with hvv_mem_map() still point at valid memory, but
-     * no longer at the guest's: unmap them and map again. Optional.
+     * The guest's memory map changed. Called for each running queue, on its worker: release the
+     * chains held unused (hvv_pop() returns them again, translated anew), for the front-end waits
+     * until no chain popped before is left. Also called with HVV_NO_QUEUE on the worker of queue 0:
+     * maps made with hvv_mem_map() still point at valid memory, but no longer at the guest's; map
+     * again, and unmap the old ones when their last user is done. Optional for a plugin that
+     * neither holds chains idle nor maps.
      */
-    void (*memory_changed)(struct hvv_device *dev);
+    void (*memory_changed)(struct hvv_device *dev, uint32_t queue);
 
     /*
-     * The driver reset the device, or went away. All queues are stopped, all chains finished, all
-     * maps unmapped by the host. Back to the state after create(), back-end kept. Optional.
+     * The driver reset the device, or went away. All queues are stopped, all chains finished. Back
+     * to the state after create(), back-end kept. The host unmaps all maps when this returns, so a
+     * thread of the plugin uses a map only while it holds an unfinished chain. Optional.
      */
     void (*reset)(struct hvv_device *dev);
 
     /*
-     * The device is being removed; comes after reset(). End running commands and leave shared
-     * state that others post through. Afterwards the host disarms all watches and timers; free them
-     * in destroy(). Not called for a device never published. Optional.
+     * The device is being removed; comes after reset(), and only after publish(). All its watches
+     * and timers are disarmed, and arming them is ignored from now on; free them in destroy(). End
+     * running commands, leave shared state that others post through, keep own threads from posting:
+     * tasks posted to the device before stop() returns are run, posting to it later is a bug.
+     * Optional.
      */
     void (*stop)(struct hvv_device *dev);
 };

@@ -24,8 +24,8 @@ extern "C" {
 #define HVV_SERIAL_QUEUE 1u  /* one call at a time for each queue */
 
 /*
- * The host copies this struct and the tables behind it when it loads the plugin. A table has at most
- * 256 entries; names are 1 to 31 bytes and unique in their table; each entry has a help text.
+ * The host copies this struct and the tables behind it when it loads the plugin. A table has at
+ * most 256 entries; names are 1 to 31 bytes and unique in their table; each entry has a help text.
  */
 struct hvv_plugin {
     uint32_t size;
@@ -40,7 +40,8 @@ struct hvv_plugin {
     uint32_t virtio_id;          /* the virtio device ID (virtio 1.2, section 5), not 0 */
     uint32_t threads;            /* HVV_SERIAL_DEVICE or HVV_SERIAL_QUEUE */
     uint32_t chain_state_size;   /* bytes at hvv_chain.state; at most 4096 */
-    uint32_t reserved2;
+    uint32_t queue_unit;         /* queues that front-ends count as one: 2 for the pairs of a
+                                    network device; 0 means 1 */
 
     const struct hvv_ops *ops;
 
@@ -59,7 +60,8 @@ struct hvv_plugin {
 
     /*
      * QEMU's command-line options for a vhost-user front-end of this kind, shown by
-     * `hvisor-vhost-ctl show`; {chardev} and {queues} are filled in. NULL if QEMU has none.
+     * `hvisor-vhost-ctl show`; {chardev} and {queues} (in units) are filled in. NULL if QEMU has
+     * none.
      */
     const char *qemu;
 };
