@@ -208,6 +208,25 @@ static void take(struct virtq *vq, struct chain *chain, const struct walk *w)
     atomic_fetch_add_explicit(&vq->stats.bytes_in, w->bytes[0], memory_order_relaxed);
 }
 
+static void init_chain(struct virtq *vq, struct chain *chain, uint32_t head)
+{
+    chain->pub.size = sizeof(chain->pub);
+    chain->pub.queue = vq->index;
+    chain->pub.dev = vq->dev;
+    chain->pub.state = chain + 1;
+    chain->vq = vq;
+    chain->head = (uint16_t)head;
+    chain->iov = chain->inline_iov;
+    chain->max_iov = CHAIN_INLINE_IOV;
+}
+
+/* A chain of an older generation is free: a queue starts only when none is in flight. */
+static bool in_use(const struct virtq *vq, const struct chain *chain)
+{
+    return chain->generation == vq->generation &&
+           atomic_load_explicit(&chain->state, memory_order_relaxed) != CHAIN_FREE;
+}
+
 static struct chain *pop_one(struct virtq *vq)
 {
     uint32_t head = vq->ops->head(vq);
@@ -217,7 +236,9 @@ static struct chain *pop_one(struct virtq *vq)
         return NULL;
     }
     struct chain *chain = virtq_chain(vq, head);
-    if (atomic_load_explicit(&chain->state, memory_order_relaxed) != CHAIN_FREE) {
+    if (!chain->vq)
+        init_chain(vq, chain, head);
+    if (in_use(vq, chain)) {
         virtq_break(vq, "queue %u: chain %u was made available again before it was used",
                     vq->index, head);
         return NULL;

@@ -11,6 +11,7 @@
 #include "virtq/virtq.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static bool current(const struct chain *chain)
 {
@@ -40,8 +41,12 @@ static void put_in_order(struct virtq *vq)
 static void finish(struct chain *chain)
 {
     struct virtq *vq = chain->vq;
-    if (chain->failed)
-        virtq_break(vq, "queue %u: %s", vq->index, chain->fail_text);
+    if (chain->failed) {
+        virtq_break(vq, "queue %u: %s", vq->index,
+                    chain->fail_text ? chain->fail_text : "a chain that makes no sense");
+        free(chain->fail_text);
+        chain->fail_text = NULL;
+    }
     if (!current(chain))
         atomic_store_explicit(&chain->state, CHAIN_FREE, memory_order_relaxed);
     else if (vq->in_order)
@@ -93,7 +98,8 @@ void virtq_fail(struct hvv_chain *pub, const char *fmt, va_list args)
         return;
     chain->failed = true;
     chain->written = 0;
-    vsnprintf(chain->fail_text, sizeof(chain->fail_text), fmt, args);
+    if (vasprintf(&chain->fail_text, fmt, args) < 0)
+        chain->fail_text = NULL;
     finish_here_or_there(chain);
 }
 

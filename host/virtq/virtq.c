@@ -17,19 +17,6 @@ struct chain *virtq_chain(const struct virtq *vq, uint32_t head)
     return (struct chain *)(void *)(vq->chains + head * vq->stride);
 }
 
-static void init_chain(struct virtq *vq, uint32_t head)
-{
-    struct chain *chain = virtq_chain(vq, head);
-    chain->pub.size = sizeof(chain->pub);
-    chain->pub.queue = vq->index;
-    chain->pub.dev = vq->dev;
-    chain->pub.state = chain + 1;
-    chain->vq = vq;
-    chain->head = (uint16_t)head;
-    chain->iov = chain->inline_iov;
-    chain->max_iov = CHAIN_INLINE_IOV;
-}
-
 struct virtq *virtq_new(uint32_t index, uint32_t max_size, uint32_t segments, uint32_t chain_state,
                         struct hvv_device *dev)
 {
@@ -49,8 +36,6 @@ struct virtq *virtq_new(uint32_t index, uint32_t max_size, uint32_t segments, ui
         virtq_free(vq);
         return NULL;
     }
-    for (uint32_t i = 0; i < max_size; i++)
-        init_chain(vq, i);
     return vq;
 }
 
@@ -60,7 +45,7 @@ void virtq_free(struct virtq *vq)
         return;
     for (uint32_t i = 0; vq->chains && i < vq->max_size; i++) {
         struct chain *chain = virtq_chain(vq, i);
-        if (chain->iov != chain->inline_iov)
+        if (chain->vq && chain->iov != chain->inline_iov)
             free(chain->iov);
     }
     free(vq->chains);
@@ -94,13 +79,11 @@ void virtq_start(struct virtq *vq, const struct virtq_setup *setup, const struct
     vq->indirect = (setup->features >> VIRTIO_RING_F_INDIRECT_DESC) & 1;
     vq->in_order = (setup->features >> VIRTIO_F_IN_ORDER) & 1;
     vq->memory[vq->epoch] = memory_get(memory);
-    vq->generation++;
+    vq->generation++; /* chains held back when the queue stopped or broke are free by this */
     vq->next_avail = vq->seen_avail = setup->next_avail;
     vq->used_known = vq->interrupt_known = false;
     vq->seq_next = vq->seq_used = 0;
     atomic_store(&vq->misused, false);
-    for (uint32_t i = 0; i < vq->max_size; i++) /* held back when the queue stopped or broke */
-        atomic_store_explicit(&virtq_chain(vq, i)->state, CHAIN_FREE, memory_order_relaxed);
     vq->turn = 0;
     vq->drained = true;
     vq->quiet = false;

@@ -63,7 +63,10 @@ struct virtq_stats {
 
 enum chain_state { CHAIN_FREE, CHAIN_OWNED, CHAIN_FINISHED };
 
-/* A chain, `pub` first so that a plugin's pointer is ours. One per possible head. */
+/*
+ * A chain, `pub` first so that a plugin's pointer is ours. One per possible head; filled in when that
+ * head first comes, so that a large ring costs memory only as far as it is used.
+ */
 struct chain {
     alignas(16) struct hvv_chain pub;
     struct hvv_task task;     /* finishing it from another thread */
@@ -77,7 +80,7 @@ struct chain {
     uint32_t seq;             /* position in pop order */
     uint32_t n_iov, max_iov;
     struct iovec *iov;        /* inline_iov, or malloc()ed when that was too small */
-    char fail_text[192];
+    char *fail_text;          /* why, if it failed; NULL if memory ran out for that */
     struct iovec inline_iov[CHAIN_INLINE_IOV];
 };
 

@@ -16,9 +16,9 @@ set -eu
 disk=${disk:-/dev/vda}
 read_only=${read_only:-0}
 sys=/sys/block/${disk##*/}
-model=/tmp/model
-data=/tmp/data
-back=/tmp/back
+model=/tmp/model.${disk##*/}
+data=/tmp/data.${disk##*/}
+back=/tmp/back.${disk##*/}
 
 fail()
 {
