@@ -13,6 +13,7 @@
 #include "memory/sigbus.h"
 #include "plugin/registry.h"
 #include "plugin/services.h"
+#include "util/patience.h"
 #include "util/ready.h"
 
 #include <errno.h>
@@ -132,6 +133,7 @@ static int start(struct process *p)
                                &host_options, SERVICES_CAPS, &p->error);
     if (!d->registry || start_threads(p) < 0)
         return -p->error.err;
+    json_set_alloc_funcs(patient_malloc, free); /* an answer with a part missing would be a lie */
     methods_set_shutdown(shut_down);
     d->server = server_new(d->loop, p->conf.control, 0600, methods_handle, d, &p->error);
     p->term = signal_watch_new(d->loop, SIGTERM, on_signal, d);

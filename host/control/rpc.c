@@ -81,7 +81,7 @@ int rpc_parse(const char *line, size_t len, struct rpc_request *r, struct error 
     json_error_t why;
     memset(r, 0, sizeof(*r));
     r->whole = json_loadb(line, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
-    if (!r->whole && json_error_code(&why) == json_error_out_of_memory)
+    if (!r->whole && (!why.text[0] || json_error_code(&why) == json_error_out_of_memory))
         return refuse(RPC_INTERNAL_ERROR, error, "out of memory for the request", NULL);
     if (!r->whole)
         return refuse(RPC_PARSE_ERROR, error, "the line is not JSON", why.text);

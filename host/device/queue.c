@@ -217,11 +217,14 @@ void device_stop_queues(struct device *dev, bool discard)
 static void memory_on_worker(struct hvv_task *task)
 {
     struct queue *q = QUEUE_OF(task, memory_task);
+    /* Copies: once the control thread hears that it is done, the next change may be handed over. */
+    struct memory *memory = q->change.memory;
+    struct virtq_ring ring = q->change.ring;
     if (q->vq->state != VIRTQ_IDLE)
-        virtq_set_memory(q->vq, q->change.memory, &q->change.ring);
+        virtq_set_memory(q->vq, memory, &ring);
     else
         loop_post(q->dev->daemon->loop, &q->memory_done_task);
-    memory_put(q->change.memory);
+    memory_put(memory);
     if (q->vq->state == VIRTQ_RUNNING)
         dispatch_memory_changed(q->dev, q->index);
 }

@@ -255,7 +255,7 @@ static int find_all(struct request *request, const char *const *ids, bool force,
         if (!force && dev->transport->bound(dev)) {
             error_device(error, dev->id);
             return error_set(error, EBUSY, "device %s is in use by a driver: stop the guest's use "
-                             "of it, or force the removal", dev->id);
+                             "of it, or remove it with --force", dev->id);
         }
         request->devices[i] = dev;
     }

@@ -17,6 +17,7 @@
 #include "loop/loop.h"
 
 #include "util/log.h"
+#include "util/patience.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -30,7 +31,6 @@
 
 #define RETRY_SECONDS 0.01
 #define BATCH 32 /* events taken from the epoll set at a time */
-#define ALLOCATE_TRIES 1000
 
 struct loop {
     struct ev_loop *ev;
@@ -75,14 +75,7 @@ static void *allocate(void *ptr, long size) EV_NOEXCEPT
         free(ptr);
         return NULL;
     }
-    for (int i = 0; i < ALLOCATE_TRIES; i++) {
-        void *p = realloc(ptr, (size_t)size);
-        if (p)
-            return p;
-        struct timespec pause = {.tv_nsec = 1000000};
-        nanosleep(&pause, NULL);
-    }
-    return NULL; /* libev prints a line and ends the process */
+    return patient_realloc(ptr, (size_t)size); /* NULL: libev prints a line and ends the process */
 }
 
 static void on_epoll(struct ev_loop *ev, ev_io *io, int revents);
