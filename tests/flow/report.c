@@ -130,6 +130,8 @@ static void usage(const char *program)
 
 static int parse(int argc, char **argv)
 {
+    const char *all = getenv("HVV_TEST_ALL");
+    flags.all = all && strcmp(all, "1") == 0; /* scripts/test --all */
     int i = 1;
     for (; i < argc && strncmp(argv[i], "--", 2) == 0; i++) {
         if (strcmp(argv[i], "--all") == 0)

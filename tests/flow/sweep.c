@@ -251,6 +251,9 @@ static bool choose_specs(struct daemon *d)
 
 static bool prepare(struct daemon *d)
 {
+    const char *sanitize = getenv("HVV_SANITIZE");
+    if (sanitize && sanitize[0])
+        return row_skip("a sanitizer has its own malloc, which the shim cannot stand in for");
     if (!faults)
         return row_skip("the shim faults.so is not in HVV_BUILD/tests/flow");
     return daemon_image(d, "a", IMAGE_BYTES) && daemon_image(d, "b", IMAGE_BYTES);
