@@ -171,7 +171,8 @@ static void add_first_devices(struct process *p)
     struct spec *specs = p->conf.devices;
     p->conf.devices = NULL; /* the request takes them over */
     p->conf.n_devices = 0;
-    if (request_add(&p->daemon, specs, n, p->conf.devices_dir, first_devices_added, p, &p->error) < 0)
+    if (request_add(&p->daemon, specs, n, p->conf.devices_dir, first_devices_added, p,
+                    &p->error) < 0)
         shut_down(&p->daemon, true, &p->error);
 }
 

@@ -69,7 +69,7 @@ static json_t *describe_queue(const struct queue *q)
     return object;
 }
 
-/* Every option with a value, as text, number or boolean; a list where it was given several times. */
+/* Every option with a value, as text, number or boolean; given several times, as a list. */
 static void describe_options(const struct device *dev, json_t *object,
                              const struct option_table *table)
 {
@@ -225,7 +225,8 @@ static json_t *describe_commands(const struct hvv_plugin *info)
         set_text(object, "help", c->help);
         json_object_set_new(object, "terminal", json_boolean(c->flags & HVV_COMMAND_TERMINAL));
         set_text(object, "window", c->window);
-        json_object_set_new(object, "params", describe_table(c->params, c->n_params, c->param_size));
+        json_object_set_new(object, "params",
+                            describe_table(c->params, c->n_params, c->param_size));
         json_array_append_new(list, object);
     }
     return list;

@@ -30,7 +30,8 @@ static void answer_request(struct request *request, const char *key, bool descri
     json_t *list = json_array();
     for (size_t i = 0; i < request->n; i++) {
         struct error none = {0};
-        struct device *dev = describe ? request_find(request->daemon, request->ids[i], &none) : NULL;
+        struct device *dev =
+            describe ? request_find(request->daemon, request->ids[i], &none) : NULL;
         json_array_append_new(list, dev ? describe_device(dev) : json_string(request->ids[i]));
     }
     reply_result(reply, json_pack("{s:o}", key, list));

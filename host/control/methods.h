@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* methods.h - what the control socket's methods do (hvisor-vhost-ctl(1) lists them). Control thread. */
+/* methods.h - the control socket's methods; hvisor-vhost-ctl(1) lists them. Control thread. */
 #ifndef HOST_CONTROL_METHODS_H
 #define HOST_CONTROL_METHODS_H
 

@@ -368,7 +368,8 @@ static int parse_wait(struct args *args, char **argv, int *i)
     size_t len = strlen("--wait");
     const char *value = argv[*i][len] == '=' ? argv[*i] + len + 1 : argv[++*i];
     char *end = NULL;
-    unsigned long seconds = value && isdigit((unsigned char)value[0]) ? strtoul(value, &end, 10) : 0;
+    unsigned long seconds =
+        value && isdigit((unsigned char)value[0]) ? strtoul(value, &end, 10) : 0;
     if (!end || *end || seconds > WAIT_MAX)
         return complain(CTL_USAGE, "--wait needs a number of seconds from 0 to %u", WAIT_MAX);
     args->wait = (unsigned)seconds;

@@ -2,6 +2,8 @@
 /* builder.c - see builder.h. */
 #include "device/builder.h"
 
+#include "util/container.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -23,7 +25,7 @@ static void *run(void *arg)
 static void stop(struct hvv_task *task)
 {
     struct builder *builder =
-        (struct builder *)(void *)((char *)task - offsetof(struct builder, stop_task));
+        container_of(task, struct builder, stop_task);
     loop_stop(builder->loop);
 }
 

@@ -20,8 +20,8 @@ static void store(_Atomic uint8_t *to, const uint8_t *from, uint32_t size)
         atomic_store_explicit(&to[i], from[i], memory_order_relaxed);
 }
 
-int config_space_write(struct config_space *config, uint32_t offset, const void *data, uint32_t size,
-                       bool grow)
+int config_space_write(struct config_space *config, uint32_t offset, const void *data,
+                       uint32_t size, bool grow)
 {
     uint64_t end = (uint64_t)offset + size;
     pthread_mutex_lock(&config->write);

@@ -27,8 +27,8 @@ void config_space_init(struct config_space *config);
 void config_space_destroy(struct config_space *config);
 
 /* Stores bytes as one step. -EINVAL past the end, or past HVV_CONFIG_MAX while it may `grow`. */
-int config_space_write(struct config_space *config, uint32_t offset, const void *data, uint32_t size,
-                       bool grow);
+int config_space_write(struct config_space *config, uint32_t offset, const void *data,
+                       uint32_t size, bool grow);
 
 /* Reads up to `size` bytes; what is past the end reads as 0. Returns the generation. */
 uint32_t config_space_read(struct config_space *config, uint32_t offset, void *data, uint32_t size);

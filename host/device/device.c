@@ -5,6 +5,7 @@
 #include "daemon.h"
 #include "plugin/dispatch.h"
 #include "plugin/services.h"
+#include "util/container.h"
 
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -52,16 +53,11 @@ const char *device_state_name(enum device_state state)
     return state_names[state];
 }
 
-static struct device *device_at(struct hvv_task *task, size_t offset)
-{
-    return (struct device *)(void *)((char *)task - offset);
-}
-
 /* ---- things that may start on any thread and end on the control thread ----------------------- */
 
 static void config_on_control(struct hvv_task *task)
 {
-    struct device *dev = device_at(task, offsetof(struct device, config_task));
+    struct device *dev = container_of(task, struct device, config_task);
     atomic_store(&dev->config_pending, false);
     if (dev->state == DEVICE_PUBLISHED)
         dev->transport->config_changed(dev);
@@ -75,7 +71,7 @@ void device_config_changed(struct device *dev)
 
 static void memory_changed_on_worker(struct hvv_task *task)
 {
-    struct device *dev = device_at(task, offsetof(struct device, maps_task));
+    struct device *dev = container_of(task, struct device, maps_task);
     atomic_store(&dev->maps_pending, false);
     dispatch_memory_changed(dev, HVV_NO_QUEUE);
 }
@@ -88,7 +84,7 @@ void device_memory_changed(struct device *dev)
 
 static void broken_on_control(struct hvv_task *task)
 {
-    struct device *dev = device_at(task, offsetof(struct device, broken_task));
+    struct device *dev = container_of(task, struct device, broken_task);
     char text[sizeof(dev->broken_text)];
     pthread_mutex_lock(&dev->lock);
     snprintf(text, sizeof(text), "%s", dev->broken_text);
@@ -134,7 +130,7 @@ void device_log(struct device *dev, uint32_t level, const char *fmt, ...)
 
 static void step_done(struct hvv_task *task)
 {
-    struct device *dev = device_at(task, offsetof(struct device, life_task));
+    struct device *dev = container_of(task, struct device, life_task);
     dev->life_done(dev);
 }
 
@@ -155,7 +151,7 @@ static void end_step(struct device *dev)
 
 static void reset_on_worker(struct hvv_task *task)
 {
-    struct device *dev = device_at(task, offsetof(struct device, life_task));
+    struct device *dev = container_of(task, struct device, life_task);
     dispatch_reset(dev);
     services_unmap_all(dev);
     end_step(dev);
@@ -170,7 +166,7 @@ void device_reset(struct device *dev, void (*done)(struct device *dev))
 
 static void config_write_on_worker(struct hvv_task *task)
 {
-    struct device *dev = device_at(task, offsetof(struct device, life_task));
+    struct device *dev = container_of(task, struct device, life_task);
     dispatch_config_write(dev, dev->config_write.offset, dev->config_write.data,
                           dev->config_write.size);
     end_step(dev);
@@ -208,21 +204,21 @@ static void visit_workers(struct device *dev, void (*run)(struct hvv_task *task)
 /* Tasks run in order: whatever was posted before the plugin's stop() returned has run by now. */
 static void drain_on_worker(struct hvv_task *task)
 {
-    struct device *dev = device_at(task, offsetof(struct device, life_task));
+    struct device *dev = container_of(task, struct device, life_task);
     if (!visit_next_worker(dev))
         end_step(dev);
 }
 
 static void stop_on_worker(struct hvv_task *task)
 {
-    struct device *dev = device_at(task, offsetof(struct device, life_task));
+    struct device *dev = container_of(task, struct device, life_task);
     dispatch_stop(dev);
     visit_workers(dev, drain_on_worker);
 }
 
 static void disarm_on_worker(struct hvv_task *task)
 {
-    struct device *dev = device_at(task, offsetof(struct device, life_task));
+    struct device *dev = container_of(task, struct device, life_task);
     services_disarm(dev, dev->queues[dev->life_queue].worker);
     if (!visit_next_worker(dev))
         visit_workers(dev, stop_on_worker);

@@ -212,7 +212,7 @@ void device_reset(struct device *dev, void (*done)(struct device *dev));
 /* Ends the plugin's callbacks for good, after a reset. done() on the control thread. Control. */
 void device_retire(struct device *dev, void (*done)(struct device *dev));
 
-/* Passes a driver's write of the config space to the plugin; done() on control after it. Control. */
+/* Passes a driver's write of the config space to the plugin; then done(), on control. Control. */
 void device_config_write(struct device *dev, uint32_t offset, const void *data, uint32_t size,
                          void (*done)(struct device *dev));
 

@@ -11,11 +11,11 @@
 #include "daemon.h"
 #include "device/device.h"
 #include "plugin/dispatch.h"
+#include "util/container.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-#define QUEUE_OF(TASK, MEMBER) ((struct queue *)(void *)((char *)(TASK)-offsetof(struct queue, MEMBER)))
 
 /* ---- worker: service ------------------------------------------------------------------------- */
 
@@ -33,7 +33,7 @@ static bool check_memory(struct queue *q)
 
 static bool serve(struct service *s)
 {
-    struct queue *q = (struct queue *)(void *)((char *)s - offsetof(struct queue, service));
+    struct queue *q = container_of(s, struct queue, service);
     bool work = dispatch_poll(q) > 0;
     if (q->vq->state == VIRTQ_RUNNING && check_memory(q)) {
         virtq_begin_turn(q->vq);
@@ -49,7 +49,7 @@ static bool serve(struct service *s)
 
 static bool rest(struct service *s)
 {
-    struct queue *q = (struct queue *)(void *)((char *)s - offsetof(struct queue, service));
+    struct queue *q = container_of(s, struct queue, service);
     return virtq_enable(q->vq) || (q->always_poll && q->vq->state == VIRTQ_RUNNING);
 }
 
@@ -141,7 +141,7 @@ void queue_stuck(void *arg)
 
 static void start_on_worker(struct hvv_task *task)
 {
-    struct queue *q = QUEUE_OF(task, start_task);
+    struct queue *q = container_of(task, struct queue, start_task);
     virtq_start(q->vq, &q->setup, &q->start.ring, q->start.memory);
     memory_put(q->start.memory);
     worker_add(q->worker, &q->service);
@@ -171,7 +171,7 @@ int queue_start(struct queue *q, const struct virtq_setup *setup, bool always_po
 
 static void stop_on_worker(struct hvv_task *task)
 {
-    struct queue *q = QUEUE_OF(task, stop_task);
+    struct queue *q = container_of(task, struct queue, stop_task);
     virtq_stop(q->vq, q->discard);
     dispatch_queue_stop(q, q->discard);
     virtq_settle(q->vq);
@@ -179,7 +179,7 @@ static void stop_on_worker(struct hvv_task *task)
 
 static void stopped_on_control(struct hvv_task *task)
 {
-    struct queue *q = QUEUE_OF(task, stopped_task);
+    struct queue *q = container_of(task, struct queue, stopped_task);
     q->state = QUEUE_STOPPED;
     run_waiters(q->dev);
 }
@@ -216,7 +216,7 @@ void device_stop_queues(struct device *dev, bool discard)
 
 static void memory_on_worker(struct hvv_task *task)
 {
-    struct queue *q = QUEUE_OF(task, memory_task);
+    struct queue *q = container_of(task, struct queue, memory_task);
     /* Copies: once the control thread hears that it is done, the next change may be handed over. */
     struct memory *memory = q->change.memory;
     struct virtq_ring ring = q->change.ring;
@@ -231,7 +231,7 @@ static void memory_on_worker(struct hvv_task *task)
 
 static void memory_done_on_control(struct hvv_task *task)
 {
-    struct queue *q = QUEUE_OF(task, memory_done_task);
+    struct queue *q = container_of(task, struct queue, memory_done_task);
     q->memory_pending = false;
     run_waiters(q->dev);
 }
@@ -266,7 +266,7 @@ int device_set_memory(struct device *dev, struct memory *memory, struct error *e
 
 static void kick_on_worker(struct hvv_task *task)
 {
-    struct queue *q = QUEUE_OF(task, kick_task);
+    struct queue *q = container_of(task, struct queue, kick_task);
     atomic_store(&q->kicked, false);
     queue_notified(q); /* that the worker woke up is all it takes: it looks at the ring */
 }

@@ -6,7 +6,7 @@
  * the worker runs them. The fields are divided accordingly. Whoever on the control thread has to
  * know when something has stopped leaves a waiter with the device.
  *
- *     control:  STOPPED -> queue_start -> RUNNING -> queue_stop -> STOPPING -> (worker is quiet) -> STOPPED
+ *     STOPPED -> queue_start -> RUNNING -> queue_stop -> STOPPING -> (worker is quiet) -> STOPPED
  */
 #ifndef HOST_DEVICE_QUEUE_H
 #define HOST_DEVICE_QUEUE_H
@@ -76,7 +76,7 @@ void queue_notified(struct queue *q);
 /* Lets waiter->done() be called when nothing is changing; at once if nothing is. Control. */
 void device_wait(struct device *dev, struct waiter *waiter);
 
-/* Timer of the device: says that it has been changing for longer than the operator's limit. Control. */
+/* Timer of the device: it has been changing for longer than the operator's limit. Control. */
 void queue_stuck(void *dev);
 
 /* Stops all running queues. Control. */

@@ -7,12 +7,12 @@
 #include "device/create.h"
 #include "device/names.h"
 #include "plugin/dispatch.h"
+#include "util/container.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define REQUEST_OF(TASK) ((struct request *)(void *)((char *)(TASK)-offsetof(struct request, task)))
 
 struct device *request_find(struct daemon *daemon, const char *id, struct error *error)
 {
@@ -69,7 +69,7 @@ static struct request *request_new(struct daemon *daemon, size_t n,
 static void publish_on_worker(struct hvv_task *task)
 {
     struct device *dev =
-        (struct device *)(void *)((char *)task - offsetof(struct device, publish_task));
+        container_of(task, struct device, publish_task);
     dispatch_publish(dev);
 }
 
@@ -95,7 +95,7 @@ static void finish_failed(struct request *request)
 
 static void failed_on_control(struct hvv_task *task)
 {
-    finish_failed(REQUEST_OF(task));
+    finish_failed(container_of(task, struct request, task));
 }
 
 static void destroy_all(struct request *request)
@@ -107,7 +107,7 @@ static void destroy_all(struct request *request)
 
 static void undo_on_builder(struct hvv_task *task)
 {
-    struct request *request = REQUEST_OF(task);
+    struct request *request = container_of(task, struct request, task);
     destroy_all(request);
     request->task.run = failed_on_control;
     loop_post(request->daemon->loop, &request->task);
@@ -115,7 +115,7 @@ static void undo_on_builder(struct hvv_task *task)
 
 static void created_on_control(struct hvv_task *task)
 {
-    struct request *request = REQUEST_OF(task);
+    struct request *request = container_of(task, struct request, task);
     for (size_t i = 0; i < request->n; i++) {
         struct device *dev = request->devices[i];
         if (dev->transport->listen(dev, &request->error) < 0) {
@@ -132,7 +132,7 @@ static void created_on_control(struct hvv_task *task)
 
 static void create_on_builder(struct hvv_task *task)
 {
-    struct request *request = REQUEST_OF(task);
+    struct request *request = container_of(task, struct request, task);
     request->task.run = created_on_control;
     for (size_t i = 0; i < request->n; i++) {
         request->devices[i] = create_device(request->daemon, &request->specs[i], request->ids[i],

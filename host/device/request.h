@@ -3,7 +3,7 @@
  * request.h - adding and removing devices: each request is one transaction. Control thread.
  *
  *     request_add:     reserve ids -> [builder] create all -> listen on all -> publish all -> done
- *                      a failure at any step destroys what was created, in reverse, and frees the ids
+ *                      a failure at any step destroys what was created, in reverse
  *     request_remove:  quiesce all -> each: retire -> [builder] destroy -> when all are gone: done
  *
  * The builder takes one request at a time, in the order they came. A client that goes away does not
@@ -49,7 +49,7 @@ struct request {
 int request_add(struct daemon *daemon, struct spec *specs, size_t n, const char *cwd,
                 void (*done)(struct request *request), void *arg, struct error *error);
 
-/* Removes `n` devices; refused, with nothing changed, if one is unknown or (unless forced) in use. */
+/* Removes `n` devices; refused, nothing changed, if one is unknown or (unless forced) in use. */
 int request_remove(struct daemon *daemon, const char *const *ids, size_t n, bool force,
                    void (*done)(struct request *request), void *arg, struct error *error);
 

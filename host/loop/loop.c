@@ -103,11 +103,29 @@ static void run_tasks(struct loop *loop)
     }
 }
 
+static void ignore(struct hvv_task *task)
+{
+    (void)task;
+}
+
 static void on_wake(struct ev_loop *ev, ev_async *w, int revents)
 {
     (void)ev;
     (void)revents;
     run_tasks(w->data);
+}
+
+/*
+ * libev brings its epoll set up to date at a turn of the loop, and has no way to say that it could
+ * not. So the first turn is here, and shows that the loop can be woken.
+ */
+static bool can_wake(struct loop *loop)
+{
+    struct hvv_task none = {.run = ignore};
+    ev_run(loop->ev, EVRUN_NOWAIT);
+    loop_post(loop, &none);
+    ev_run(loop->ev, EVRUN_NOWAIT);
+    return !loop_has_tasks(loop) && ev_is_active(&loop->epoll_io);
 }
 
 struct loop *loop_new(void)
@@ -131,6 +149,11 @@ struct loop *loop_new(void)
     ev_async_init(&loop->wake, on_wake);
     loop->wake.data = loop;
     ev_async_start(loop->ev, &loop->wake);
+    if (!can_wake(loop)) {
+        ev_loop_destroy(loop->ev);
+        errno = ENOMEM;
+        goto close_epoll;
+    }
     return loop;
 close_epoll:
     close(loop->epoll);

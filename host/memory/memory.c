@@ -203,7 +203,7 @@ int memory_translate(const struct memory *memory, uint64_t gpa, uint64_t size, s
         iov[n].iov_base = e->region->base + skip;
         iov[n].iov_len = (size_t)len;
         n++;
-        gpa += len; /* cannot wrap: a region's end is checked, and a 64-bit end has no next region */
+        gpa += len; /* may wrap to 0 at the top, where there is no next entry */
         size -= len;
         e++;
     }

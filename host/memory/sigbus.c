@@ -21,7 +21,7 @@ static struct guard {
     _Atomic size_t page;
 } guards[GUARDS];
 
-static bool replace_page(uintptr_t address)
+static bool replace_pages(uintptr_t address)
 {
     for (int i = 0; i < GUARDS; i++) {
         struct guard *g = &guards[i];
@@ -29,9 +29,14 @@ static bool replace_page(uintptr_t address)
         uintptr_t base = atomic_load_explicit(&g->base, memory_order_acquire);
         if (!base || address < base || address - base >= atomic_load(&g->size))
             continue;
+        /*
+         * All from here to the end at once: a file is truncated at its end, and one mapping for
+         * each page would run into the kernel's limit of mappings.
+         */
         size_t page = atomic_load(&g->page);
-        void *at = (void *)(address & ~((uintptr_t)page - 1));
-        if (mmap(at, page, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1,
+        uintptr_t at = address & ~((uintptr_t)page - 1);
+        size_t rest = base + atomic_load(&g->size) - at;
+        if (mmap((void *)at, rest, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1,
                  0) == MAP_FAILED)
             return false;
         atomic_store(atomic_load(&g->lost), true);
@@ -44,7 +49,7 @@ static void on_sigbus(int signum, siginfo_t *info, void *context)
 {
     (void)context;
     int saved = errno;
-    if (info->si_code != BUS_ADRERR || !replace_page((uintptr_t)info->si_addr)) {
+    if (info->si_code != BUS_ADRERR || !replace_pages((uintptr_t)info->si_addr)) {
         /* Not guest memory: returning to the same instruction now ends the process with SIGBUS. */
         struct sigaction dfl = {.sa_handler = SIG_DFL};
         sigaction(signum, &dfl, NULL);

@@ -3,9 +3,9 @@
  * sigbus.h - surviving a peer that truncates the file behind guest memory.
  *
  * Touching a page that the file no longer has raises SIGBUS (BUS_ADRERR) in whichever thread does
- * it. Inside a registered range the handler puts a page of zeroes there, marks the range as lost
- * and returns; the device that maps it notices the mark and stops. Anywhere else SIGBUS kills the
- * process as usual.
+ * it. Inside a registered range the handler puts zeroes there and up to the range's end, marks the
+ * range as lost and returns; the device that maps it notices the mark and stops. Anywhere else
+ * SIGBUS kills the process as usual.
  */
 #ifndef HOST_MEMORY_SIGBUS_H
 #define HOST_MEMORY_SIGBUS_H

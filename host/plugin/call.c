@@ -3,13 +3,13 @@
 #include "plugin/call.h"
 
 #include "daemon.h"
+#include "util/container.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define CALL_OF(TASK) ((struct hvv_call *)(void *)((char *)(TASK)-offsetof(struct hvv_call, task)))
 
 static const struct hvv_command *find_command(const struct device *dev, const char *name)
 {
@@ -33,13 +33,13 @@ static int unknown_command(const struct device *dev, const char *name, struct er
 
 static void done_on_control(struct hvv_task *task)
 {
-    struct hvv_call *call = CALL_OF(task);
+    struct hvv_call *call = container_of(task, struct hvv_call, task);
     call->done(call);
 }
 
 static void run_on_worker(struct hvv_task *task)
 {
-    struct hvv_call *call = CALL_OF(task);
+    struct hvv_call *call = container_of(task, struct hvv_call, task);
     int32_t status = call->command->run(&call->dev->pub, call);
     if (status != -EINPROGRESS)
         call_finish(call, status);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* services.h - the table of functions behind hvv/host.h, and what the host cleans up after a plugin. */
+/* services.h - the functions behind hvv/host.h, and what the host cleans up after a plugin. */
 #ifndef HOST_PLUGIN_SERVICES_H
 #define HOST_PLUGIN_SERVICES_H
 

@@ -2,6 +2,8 @@
 /* shared.c - see shared.h. */
 #include "plugin/shared.h"
 
+#include "util/container.h"
+
 #include <errno.h>
 #include <hvv/host.h>
 #include <stdalign.h>
@@ -75,7 +77,7 @@ void *shared_get(const void *plugin, const char *name, uint64_t size,
 
 void shared_put(void *data)
 {
-    struct shared *s = (struct shared *)(void *)((char *)data - offsetof(struct shared, data));
+    struct shared *s = container_of(data, struct shared, data);
     if (--s->users > 0)
         return;
     LIST_REMOVE(s, link);

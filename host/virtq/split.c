@@ -5,15 +5,15 @@
  * Every access to guest memory is one atomic load or store of a whole word, so the compiler can
  * neither repeat nor split it:
  *
- *     word                  who stores   our access                       pairs with, in the driver
- *     avail->idx            driver       available(): acquire load        release store after the ring
- *     avail->ring[], desc   driver       head(), desc(): relaxed loads    the same store
- *     used->ring[]          us           put_used(): relaxed stores       its loads after used->idx
- *     used->idx             us           publish(): release store         acquire load
- *     avail->flags,         driver       wants_interrupt(): load after    store, full fence, load of
- *       used_event                       a seq_cst fence after used->idx  used->idx
- *     used->flags,          us           enable(): store, then seq_cst    store of avail->idx, full
- *       avail_event                      fence, then available()          fence, load
+ *     word                 who stores  our access                       pairs with, in the driver
+ *     avail->idx           driver      available(): acquire load        release store after the ring
+ *     avail->ring[], desc  driver      head(), desc(): relaxed loads    the same store
+ *     used->ring[]         us          put_used(): relaxed stores       its loads after used->idx
+ *     used->idx            us          publish(): release store         acquire load
+ *     avail->flags,        driver      wants_interrupt(): load after    store, full fence, load of
+ *       used_event                     a seq_cst fence after used->idx  used->idx
+ *     used->flags,         us          enable(): store, then seq_cst    store of avail->idx, full
+ *       avail_event                    fence, then available()          fence, load
  */
 #include "virtq/virtq.h"
 

@@ -10,8 +10,21 @@
  */
 #include "virtq/virtq.h"
 
+#include "util/container.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+
+/* The head may come again. A guest that sends a huge chain does not keep its memory for ever. */
+static void set_free(struct chain *chain)
+{
+    if (chain->max_iov > CHAIN_KEEP_IOV) {
+        free(chain->iov);
+        chain->iov = chain->inline_iov;
+        chain->max_iov = CHAIN_INLINE_IOV;
+    }
+    atomic_store_explicit(&chain->state, CHAIN_FREE, memory_order_relaxed);
+}
 
 static bool current(const struct chain *chain)
 {
@@ -22,7 +35,7 @@ static void put_used(struct virtq *vq, struct chain *chain)
 {
     vq->ops->put_used(vq, chain->head, chain->written);
     atomic_fetch_add_explicit(&vq->stats.bytes_out, chain->written, memory_order_relaxed);
-    atomic_store_explicit(&chain->state, CHAIN_FREE, memory_order_relaxed);
+    set_free(chain);
 }
 
 /* Puts every chain whose predecessors are all finished. */
@@ -48,7 +61,7 @@ static void finish(struct chain *chain)
         chain->fail_text = NULL;
     }
     if (!current(chain))
-        atomic_store_explicit(&chain->state, CHAIN_FREE, memory_order_relaxed);
+        set_free(chain);
     else if (vq->in_order)
         put_in_order(vq);
     else
@@ -58,7 +71,7 @@ static void finish(struct chain *chain)
 
 static void finish_task(struct hvv_task *task)
 {
-    finish((struct chain *)(void *)((char *)task - offsetof(struct chain, task)));
+    finish(container_of(task, struct chain, task));
 }
 
 /* Takes the chain from the plugin. False if it was finished before: a bug of the plugin. */
@@ -117,7 +130,7 @@ void virtq_release(struct hvv_chain *pub)
         vq->next_avail--;
     }
     vq->drained = false; /* the plugin holds back; it pops again by itself */
-    atomic_store_explicit(&chain->state, CHAIN_FREE, memory_order_relaxed);
+    set_free(chain);
     virtq_let_go(vq, chain->epoch);
 }
 

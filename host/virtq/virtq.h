@@ -28,8 +28,9 @@
 
 #define VIRTQ_SIZE_MAX 32768u    /* of a split ring, by the specification */
 #define VIRTQ_INDIRECT_MAX 1024u /* entries of an indirect table we walk */
-#define VIRTQ_TURN 256u          /* chains popped per turn, so that one queue cannot starve others */
+#define VIRTQ_TURN 256u          /* chains popped per turn: one queue cannot starve others */
 #define CHAIN_INLINE_IOV 8u      /* iovecs a chain holds without extra memory */
+#define CHAIN_KEEP_IOV 256u      /* and with: more are given back when the chain is finished */
 
 enum virtq_state { VIRTQ_IDLE, VIRTQ_RUNNING, VIRTQ_STOPPING };
 
@@ -64,8 +65,8 @@ struct virtq_stats {
 enum chain_state { CHAIN_FREE, CHAIN_OWNED, CHAIN_FINISHED };
 
 /*
- * A chain, `pub` first so that a plugin's pointer is ours. One per possible head; filled in when that
- * head first comes, so that a large ring costs memory only as far as it is used.
+ * A chain, `pub` first so that a plugin's pointer is ours. One per possible head; filled in when
+ * that head first comes, so that a large ring costs memory only as far as it is used.
  */
 struct chain {
     alignas(16) struct hvv_chain pub;

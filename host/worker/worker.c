@@ -2,6 +2,8 @@
 /* worker.c - see worker.h. Everything but new and free runs on the worker's own thread. */
 #include "worker/worker.h"
 
+#include "util/container.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -115,7 +117,7 @@ static void *run(void *arg)
 static void stop(struct hvv_task *task)
 {
     struct worker *worker =
-        (struct worker *)(void *)((char *)task - offsetof(struct worker, stop_task));
+        container_of(task, struct worker, stop_task);
     worker->stop = true;
 }
 

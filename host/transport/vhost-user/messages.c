@@ -13,10 +13,11 @@
  * before GET_VRING_BASE.
  */
 #include "daemon.h"
+#include "transport/vhost-user/peer-fd.h"
 #include "transport/vhost-user/vhost-user.h"
+#include "util/container.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/virtio_config.h>
 #include <unistd.h>
@@ -370,11 +371,11 @@ static struct ring *ring_and_fd(struct session *s, int *fd)
                        none ? "none" : "one");
         return NULL;
     }
-    *fd = none ? -1 : take_fd(m);
-    if (*fd >= 0) {
-        int flags = fcntl(*fd, F_GETFL);
-        if (flags >= 0)
-            fcntl(*fd, F_SETFL, flags | O_NONBLOCK); /* never block a worker on a peer */
+    *fd = none ? -1 : peer_fd_take(take_fd(m));
+    if (!none && *fd < 0) {
+        session_refuse(s, "ring %u: the descriptor is no eventfd, socket or pipe",
+                       ring->queue->index);
+        return NULL;
     }
     return ring;
 }
@@ -415,19 +416,19 @@ static enum outcome set_vring_kick(struct session *s)
 
 static void call_unused_on_control(struct hvv_task *task)
 {
-    session_resume((struct session *)(void *)((char *)task - offsetof(struct session, task)));
+    session_resume(container_of(task, struct session, task));
 }
 
 static void call_unused_on_worker(struct hvv_task *task)
 {
-    struct session *s = (struct session *)(void *)((char *)task - offsetof(struct session, task));
+    struct session *s = container_of(task, struct session, task);
     task->run = call_unused_on_control;
     loop_post(s->dev->daemon->loop, task);
 }
 
 static enum outcome close_old_call(struct session *s)
 {
-    close(s->old_fd);
+    peer_fd_close(s->old_fd);
     s->old_fd = -1;
     return DONE;
 }
@@ -460,8 +461,7 @@ static enum outcome set_vring_err(struct session *s)
     struct ring *ring = ring_and_fd(s, &fd);
     if (!ring)
         return REFUSE;
-    if (ring->err_fd >= 0)
-        close(ring->err_fd);
+    peer_fd_close(ring->err_fd);
     ring->err_fd = fd;
     return DONE;
 }

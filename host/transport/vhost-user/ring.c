@@ -3,9 +3,9 @@
  * ring.c - a queue's descriptors: kicks come in, calls go out.
  *
  * The control thread sets them up while the queue is stopped; the worker uses them while it runs.
- * Descriptors come from a peer: they may be sockets, pipes or full, and are only ever used without
- * blocking.
+ * Descriptors come from a peer, and are only ever used without blocking (peer-fd.h).
  */
+#include "transport/vhost-user/peer-fd.h"
 #include "transport/vhost-user/vhost-user.h"
 
 #include <errno.h>
@@ -26,21 +26,14 @@ int ring_init(struct ring *ring, struct endpoint *endpoint, struct queue *queue)
     return 0;
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 void ring_clear(struct ring *ring)
 {
     watch_free(ring->kick_watch);
     ring->kick_watch = NULL;
-    close_fd(&ring->kick_fd);
-    close_fd(&ring->err_fd);
-    int call = atomic_exchange(&ring->call_fd, -1);
-    close_fd(&call);
+    peer_fd_close(ring->kick_fd);
+    peer_fd_close(ring->err_fd);
+    ring->kick_fd = ring->err_fd = -1;
+    peer_fd_close(atomic_exchange(&ring->call_fd, -1));
     atomic_store(&ring->inband_fd, -1);
     ring->setup = (struct virtq_setup){0};
     ring->has_addr = ring->has_kick = ring->no_kick_fd = ring->enabled = false;
@@ -52,14 +45,13 @@ static void on_kick(void *arg, uint32_t events)
 {
     (void)events;
     struct ring *ring = arg;
-    uint64_t count;
-    ssize_t n = read(ring->kick_fd, &count, sizeof(count));
-    if (n > 0) {
+    int rc = peer_fd_drain(ring->kick_fd);
+    if (rc > 0) {
         queue_notified(ring->queue); /* awake is all it takes: the worker looks at its rings */
-    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+    } else if (rc < 0) {
         watch_set(ring->kick_watch, 0);
         device_break(ring->queue->dev, "queue %u: its kick descriptor cannot be read: %s",
-                     ring->queue->index, n ? strerror(errno) : "end of file");
+                     ring->queue->index, strerror(-rc));
     }
 }
 
@@ -88,12 +80,10 @@ void ring_interrupt(struct queue *q)
     struct ring *ring = q->transport_state;
     int fd = atomic_load(&ring->call_fd);
     int inband = atomic_load(&ring->inband_fd);
-    uint64_t one = 1;
-    if (fd >= 0) {
-        /* Full means that the driver has been told and has not looked yet. */
-        if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-            device_log(q->dev, HVV_LOG_DEBUG, "queue %u: call: %s", q->index, strerror(errno));
-    } else if (inband >= 0) {
+    int rc = fd >= 0 ? peer_fd_signal(fd) : 0;
+    if (rc < 0) {
+        device_log(q->dev, HVV_LOG_DEBUG, "queue %u: call: %s", q->index, strerror(-rc));
+    } else if (fd < 0 && inband >= 0) {
         call_inband(q, inband);
     }
 }
@@ -102,21 +92,22 @@ void ring_interrupt(struct queue *q)
 
 void ring_signal_error(struct ring *ring)
 {
-    uint64_t one = 1;
-    if (ring->err_fd >= 0 && write(ring->err_fd, &one, sizeof(one)) < 0)
+    int rc = ring->err_fd >= 0 ? peer_fd_signal(ring->err_fd) : 0;
+    if (rc < 0)
         device_log(ring->queue->dev, HVV_LOG_DEBUG, "queue %u: error descriptor: %s",
-                   ring->queue->index, strerror(errno));
+                   ring->queue->index, strerror(-rc));
 }
 
 int ring_set_kick(struct ring *ring, int fd)
 {
     watch_free(ring->kick_watch);
     ring->kick_watch = NULL;
-    close_fd(&ring->kick_fd);
+    peer_fd_close(ring->kick_fd);
     ring->kick_fd = fd;
     if (fd < 0)
         return 0;
-    ring->kick_watch = watch_new(worker_loop(ring->queue->worker), fd, on_kick, ring);
+    ring->kick_watch =
+        watch_new(worker_loop(ring->queue->worker), peer_fd_number(fd), on_kick, ring);
     return ring->kick_watch ? 0 : -ENOMEM;
 }
 
@@ -140,8 +131,8 @@ int ring_try_start(struct ring *ring, struct error *error)
     struct virtq_setup setup = ring->setup;
     setup.features = atomic_load(&dev->negotiated);
     if (!(setup.features >> VIRTIO_F_VERSION_1 & 1))
-        return error_set(error, EPROTO, "queue %u: the driver did not accept VIRTIO_F_VERSION_1, and "
-                         "legacy drivers are not served", ring->queue->index);
+        return error_set(error, EPROTO, "queue %u: the driver did not accept VIRTIO_F_VERSION_1, "
+                         "and legacy drivers are not served", ring->queue->index);
     if (to_guest(ring, "descriptor", ring->setup.desc, &setup.desc, error) < 0 ||
         to_guest(ring, "driver", ring->setup.avail, &setup.avail, error) < 0 ||
         to_guest(ring, "device", ring->setup.used, &setup.used, error) < 0)

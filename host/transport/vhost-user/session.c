@@ -16,6 +16,7 @@
  */
 #include "daemon.h"
 #include "transport/vhost-user/vhost-user.h"
+#include "util/container.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -58,7 +59,7 @@ static void reset_done(struct device *dev)
 
 static void all_quiet(struct waiter *waiter)
 {
-    struct session *s = (struct session *)(void *)((char *)waiter - offsetof(struct session, waiter));
+    struct session *s = container_of(waiter, struct session, waiter);
     device_reset(s->dev, reset_done);
 }
 
@@ -105,7 +106,8 @@ enum outcome session_refuse(struct session *s, const char *fmt, ...)
 static bool send_rest(struct session *s)
 {
     while (s->sent < s->to_send) {
-        ssize_t n = send(s->fd, s->out + s->sent, s->to_send - s->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = send(s->fd, s->out + s->sent, s->to_send - s->sent,
+                         MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n > 0) {
             s->sent += (size_t)n;
         } else if (n < 0 && errno == EAGAIN) {
@@ -176,7 +178,7 @@ void session_resume(struct session *s)
 
 static void waited(struct waiter *waiter)
 {
-    struct session *s = (struct session *)(void *)((char *)waiter - offsetof(struct session, waiter));
+    struct session *s = container_of(waiter, struct session, waiter);
     if (s->busy)
         session_resume(s);
     else

@@ -7,6 +7,7 @@
  *     session.c    one connection: bytes to messages and back                  (door: a message)
  *     messages.c   what each message does
  *     ring.c       a queue's descriptors: kicks in, calls out
+ *     peer-fd.c    such a descriptor: never waits, whatever the peer does to it
  *
  * Everything runs on the control thread, but for what ring.c does on the queue's worker. Messages
  * are handled one at a time: one that has to wait for a worker (a ring that must fall quiet) keeps
@@ -42,8 +43,8 @@ struct ring {
     struct queue *queue;
     struct endpoint *endpoint;
     struct watch *kick_watch; /* on the worker's loop; armed while the queue runs */
-    int kick_fd, err_fd;      /* or -1; control */
-    _Atomic int call_fd;      /* or -1; the worker writes to it */
+    int kick_fd, err_fd;      /* as of peer-fd.h, or -1; control */
+    _Atomic int call_fd;      /* the same; the worker signals it */
     _Atomic int inband_fd;    /* the back-end channel if calls go there, or -1 */
     struct virtq_setup setup; /* addresses are the front-end's */
     bool has_addr, has_kick, no_kick_fd, enabled;
@@ -87,7 +88,7 @@ struct session {
     struct hvv_task task;
     enum outcome (*resume)(struct session *s);
     uint32_t ring_index;     /* of the message that waits */
-    int old_fd;              /* to be closed when the worker no longer uses it */
+    int old_fd;              /* of a ring, in or out of use while the message waits (peer-fd.h) */
 };
 
 /* endpoint.c */
@@ -117,7 +118,7 @@ int ring_init(struct ring *ring, struct endpoint *endpoint, struct queue *queue)
 int ring_try_start(struct ring *ring, struct error *error);
 /* Forgets what a front-end set up; the queue is stopped. */
 void ring_clear(struct ring *ring);
-/* Watches `fd` for notifications, from the next start on; owns it. 0 or -ENOMEM. Stopped queue. */
+/* Takes kicks from `fd` (peer-fd.h) from the next start on; owns it. 0 or -ENOMEM. Stopped queue. */
 int ring_set_kick(struct ring *ring, int fd);
 void ring_running(struct queue *q, bool running); /* worker */
 void ring_interrupt(struct queue *q);             /* worker */

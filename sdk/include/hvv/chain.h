@@ -29,8 +29,8 @@ struct hvv_chain {
     uint32_t size;                /* of this struct, as the host knows it */
     uint32_t queue;               /* index of the virtqueue it came from */
     struct hvv_device *dev;
-    void *state;                  /* hvv_plugin.chain_state_size bytes for the plugin, aligned to 16,
-                                     cleared when the device is created, then left alone */
+    void *state;                  /* hvv_plugin.chain_state_size bytes for the plugin, aligned to
+                                     16, cleared when the device is created, then left alone */
     const struct iovec *readable; /* what the device may read; n_readable entries, none empty */
     const struct iovec *writable; /* what the device may write; n_writable entries, none empty */
     uint32_t n_readable;

@@ -2,7 +2,7 @@
 /*
  * hvv/device.h - one device and the operations a plugin implements for it.
  *
- *     create -> publish -> { queue_start -> notify, poll, ... -> queue_stop } -> reset -> stop -> destroy
+ *     create -> publish -> { queue_start -> notify, poll -> queue_stop } -> reset -> stop -> destroy
  *
  * publish() comes first and stop() last; with HVV_SERIAL_QUEUE a queue may start on its own worker
  * while publish() runs on that of queue 0. poll() and watches go on after queue_stop() while chains

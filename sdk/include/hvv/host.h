@@ -110,7 +110,8 @@ struct hvv_host {
                           uint32_t flags);
     uint64_t (*features)(struct hvv_device *dev);
 
-    uint32_t (*pop)(struct hvv_device *dev, uint32_t queue, struct hvv_chain **chains, uint32_t max);
+    uint32_t (*pop)(struct hvv_device *dev, uint32_t queue, struct hvv_chain **chains,
+                    uint32_t max);
     void (*complete)(struct hvv_chain *chain, uint32_t written);
     void (*fail)(struct hvv_chain *chain, const char *fmt, va_list args);
     void (*release)(struct hvv_chain *chain);
@@ -120,8 +121,8 @@ struct hvv_host {
                                    void (*ready)(void *arg, uint32_t events), void *arg);
     void (*watch_set)(struct hvv_watch *watch, uint32_t events);
     void (*watch_free)(struct hvv_watch *watch);
-    struct hvv_timer *(*timer_new)(struct hvv_device *dev, uint32_t queue, void (*expired)(void *arg),
-                                   void *arg);
+    struct hvv_timer *(*timer_new)(struct hvv_device *dev, uint32_t queue,
+                                   void (*expired)(void *arg), void *arg);
     void (*timer_set)(struct hvv_timer *timer, uint64_t nanoseconds);
     void (*timer_free)(struct hvv_timer *timer);
     void (*post)(struct hvv_device *dev, uint32_t queue, struct hvv_task *task);
@@ -545,7 +546,7 @@ static inline void hvv_call_result_u64(struct hvv_device *dev, struct hvv_call *
     dev->host->call_result_u64(call, key, value);
 }
 
-/* Hands `fd` to the caller; the host owns it from here. One at most. Thread: any, until finished. */
+/* Hands `fd` to the caller; the host owns it then. One at most. Thread: any, until finished. */
 static inline void hvv_call_result_fd(struct hvv_device *dev, struct hvv_call *call, int fd)
 {
     dev->host->call_result_fd(call, fd);

@@ -25,7 +25,7 @@ enum hvv_option_type {
 };
 
 #define HVV_OPTION_REQUIRED 1u   /* the operator has to give it */
-#define HVV_OPTION_POSITIONAL 2u /* the first word after `name:` may be its value alone; one at most */
+#define HVV_OPTION_POSITIONAL 2u /* the first word after `name:` may be its value; one at most */
 #define HVV_OPTION_MULTI 4u      /* may be given several times */
 
 struct hvv_option {
