@@ -51,7 +51,7 @@ static void on_kick(void *arg, uint32_t events)
     } else if (rc < 0) {
         watch_set(ring->kick_watch, 0);
         device_break(ring->queue->dev, "queue %u: its kick descriptor cannot be read: %s",
-                     ring->queue->index, strerror(-rc));
+                     ring->queue->index, rc == -ENODATA ? "end of file" : strerror(-rc));
     }
 }
 
