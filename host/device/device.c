@@ -86,6 +86,7 @@ static void broken_on_control(struct hvv_task *task)
 {
     struct device *dev = container_of(task, struct device, broken_task);
     char text[sizeof(dev->broken_text)];
+    atomic_store(&dev->broken_pending, false);
     pthread_mutex_lock(&dev->lock);
     snprintf(text, sizeof(text), "%s", dev->broken_text);
     pthread_mutex_unlock(&dev->lock);
@@ -107,7 +108,7 @@ void device_break(struct device *dev, const char *fmt, ...)
         atomic_store(&dev->broken, true);
     }
     pthread_mutex_unlock(&dev->lock);
-    if (first)
+    if (first && !atomic_exchange(&dev->broken_pending, true))
         loop_post(dev->daemon->loop, &dev->broken_task);
 }
 

@@ -143,6 +143,7 @@ struct device {
     atomic_bool broken;         /* latched until the driver resets; any thread sets */
     char broken_text[256];
     struct hvv_task broken_task;
+    atomic_bool broken_pending; /* broken_task is posted: a reset may come before it runs */
 
     struct waiter *waiters;     /* see queue.h; control */
     struct timer *stuck;        /* runs while waiters wait; control */

@@ -2,8 +2,9 @@
 /*
  * loop.c - see loop.h. The only file that knows libev.
  *
- * Tasks: loop_post() pushes onto a stack with one compare-exchange and wakes the loop if the stack
- * was empty; the loop takes the whole stack at once and runs it oldest first.
+ * Tasks: loop_post() pushes onto a stack with one compare-exchange, and if the stack was empty wakes
+ * the loop, unless it is on the loop's own thread; the loop takes the whole stack at once and runs it
+ * oldest first.
  *
  * Watches are in an epoll set of our own, which libev watches as one descriptor. libev's own set is
  * brought up to date only at its next turn, and keeps a descriptor that was stopped; but here
@@ -85,11 +86,13 @@ static void use_allocator(void)
     ev_set_allocator(allocate);
 }
 
-static void run_tasks(struct loop *loop)
+/* True if there were any. */
+static bool run_tasks(struct loop *loop)
 {
     /* Pairs with the release in loop_post(): what was written before posting is seen here. */
     struct hvv_task *newest = atomic_exchange_explicit(&loop->tasks, NULL, memory_order_acquire);
     struct hvv_task *oldest = NULL;
+    bool any = newest != NULL;
     while (newest) {
         struct hvv_task *next = newest->link[0];
         newest->link[0] = oldest;
@@ -101,6 +104,7 @@ static void run_tasks(struct loop *loop)
         oldest->run(oldest); /* may free or post itself again */
         oldest = next;
     }
+    return any;
 }
 
 static void ignore(struct hvv_task *task)
@@ -166,6 +170,8 @@ void loop_free(struct loop *loop)
 {
     if (!loop)
         return;
+    if (loop_is_current(loop))
+        current_loop = NULL; /* the next loop may get the same address */
     ev_async_stop(loop->ev, &loop->wake);
     ev_io_stop(loop->ev, &loop->epoll_io);
     ev_loop_destroy(loop->ev);
@@ -176,16 +182,16 @@ void loop_free(struct loop *loop)
 void loop_run_once(struct loop *loop, bool wait)
 {
     current_loop = loop;
-    run_tasks(loop);
-    ev_run(loop->ev, wait ? EVRUN_ONCE : EVRUN_NOWAIT);
+    /* What tasks did may be work for the caller: it looks before anybody sleeps. */
+    bool sleep = !run_tasks(loop) && wait && !loop->stop;
+    ev_run(loop->ev, sleep ? EVRUN_ONCE : EVRUN_NOWAIT);
 }
 
 void loop_run(struct loop *loop)
 {
-    current_loop = loop;
     loop->stop = false;
     while (!loop->stop)
-        ev_run(loop->ev, EVRUN_ONCE);
+        loop_run_once(loop, true);
 }
 
 void loop_stop(struct loop *loop)
@@ -200,7 +206,8 @@ void loop_post(struct loop *loop, struct hvv_task *t)
         t->link[0] = head;
     while (!atomic_compare_exchange_weak_explicit(&loop->tasks, &head, t, memory_order_release,
                                                   memory_order_relaxed));
-    if (!head) /* else whoever pushed the first has woken the loop already */
+    /* Whoever pushed the first has woken the loop; its own thread looks before it sleeps. */
+    if (!head && !loop_is_current(loop))
         ev_async_send(loop->ev, &loop->wake);
 }
 

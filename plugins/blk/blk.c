@@ -15,8 +15,12 @@
 
 #define CONFIG_BYTES offsetof(struct virtio_blk_config, max_secure_erase_sectors)
 #define WCE_OFFSET offsetof(struct virtio_blk_config, wce)
+/*
+ * Chains taken in one call, and about how many bytes. What a call finishes is shown to the driver
+ * after it: smaller batches let the driver work beside us, larger ones save interrupts.
+ */
 #define BATCH 32u
-#define ROUNDS 8u /* batches in one call, so that a busy queue lets others have the worker */
+#define BATCH_BYTES (256u << 10)
 
 #define FEATURE(NAME) (1ull << VIRTIO_BLK_F_##NAME)
 
@@ -234,12 +238,25 @@ static void queue_stop(struct hvv_device *dev, uint32_t index, uint32_t flags)
         blk->backend->queue_stop(blk, index);
 }
 
+/* How many chains to take next time, if they are as large as these. */
+static uint32_t next_batch(uint32_t n, uint64_t bytes)
+{
+    if (bytes <= BATCH_BYTES)
+        return BATCH;
+    uint64_t batch = BATCH_BYTES * (uint64_t)n / bytes;
+    return batch > 1 ? (uint32_t)batch : 1;
+}
+
 /* Takes one batch. False when no more chains are available. */
 static bool take_batch(struct blk_queue *queue)
 {
     struct blk *blk = queue->blk;
     struct hvv_chain *chains[BATCH];
-    uint32_t n = hvv_pop(blk->dev, queue->index, chains, BATCH);
+    uint32_t want = queue->batch ? queue->batch : BATCH;
+    uint32_t n = hvv_pop(blk->dev, queue->index, chains, want);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bytes += chains[i]->readable_bytes + chains[i]->writable_bytes;
     for (uint32_t i = 0; i < n; i++) {
         struct request *req = request_start(queue, chains[i]);
         if (req)
@@ -247,16 +264,15 @@ static bool take_batch(struct blk_queue *queue)
     }
     if (n > 0 && blk->backend->flush)
         blk->backend->flush(blk, queue->index);
-    return n == BATCH;
+    if (n > 0)
+        queue->batch = next_batch(n, bytes);
+    return n == want;
 }
 
-/* A driver that refills its queue as fast as it is served must not keep the worker for itself. */
+/* More is taken by a task of its own: others on the worker, and the driver, have their turn first. */
 static void take(struct blk_queue *queue)
 {
-    for (uint32_t i = 0; i < ROUNDS; i++)
-        if (!take_batch(queue))
-            return;
-    if (!queue->more_posted) {
+    if (take_batch(queue) && !queue->more_posted) {
         queue->more_posted = true;
         hvv_post(queue->blk->dev, queue->index, &queue->more);
     }
