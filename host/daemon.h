@@ -32,7 +32,9 @@ struct daemon {
     unsigned next_worker;      /* builder: the pool is handed out in turn */
     struct device_list devices; /* published and quiescing ones */
     struct names *names;       /* ids in use, also by requests under way */
-    bool stopping;
+    unsigned requests;         /* adds and removals under way */
+    bool stopping;             /* nothing more is added */
+    void (*quiet)(struct daemon *daemon); /* stopping, and the last request ended; main.c */
 };
 
 /*

@@ -31,9 +31,8 @@ struct process {
 
 /* ---- shutting down --------------------------------------------------------------------------- */
 
-static void all_removed(struct request *request)
+static void removed(struct request *request)
 {
-    loop_stop(request->daemon->loop);
     request_free(request);
 }
 
@@ -47,7 +46,10 @@ static int refuse_while_bound(struct daemon *daemon, struct error *error)
     return 0;
 }
 
-/* Drains and removes what is published; devices on their way in are refused from now on. */
+/*
+ * Drains and removes what is published, and stops when nothing is. Called once requests that were
+ * under way have ended; those are answered, and adds among them undone.
+ */
 static void remove_all(struct daemon *daemon)
 {
     struct error error = {0};
@@ -59,7 +61,7 @@ static void remove_all(struct daemon *daemon)
             ids[n++] = dev->id;
     if (n == 0)
         loop_stop(daemon->loop);
-    else if (request_remove(daemon, ids, n, true, all_removed, NULL, &error) < 0)
+    else if (request_remove(daemon, ids, n, true, removed, NULL, &error) < 0)
         log_error("cannot shut down: %s", error.text);
 }
 
@@ -71,7 +73,8 @@ static int shut_down(struct daemon *daemon, bool force, struct error *error)
         daemon->stopping = true;
         ready_notify("STOPPING=1");
         log_info("shutting down");
-        remove_all(daemon);
+        if (daemon->requests == 0)
+            remove_all(daemon);
     }
     return 0;
 }
@@ -135,6 +138,7 @@ static int start(struct process *p)
         return -p->error.err;
     json_set_alloc_funcs(patient_malloc, free); /* an answer with a part missing would be a lie */
     methods_set_shutdown(shut_down);
+    d->quiet = remove_all;
     d->server = server_new(d->loop, p->conf.control, 0600, methods_handle, d, &p->error);
     p->term = signal_watch_new(d->loop, SIGTERM, on_signal, d);
     p->interrupt = signal_watch_new(d->loop, SIGINT, on_signal, d);

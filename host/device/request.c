@@ -64,6 +64,16 @@ static struct request *request_new(struct daemon *daemon, size_t n,
     return request;
 }
 
+/* The request is over, one way or the other. */
+static void end_request(struct request *request)
+{
+    struct daemon *daemon = request->daemon;
+    daemon->requests--;
+    request->done(request); /* frees it */
+    if (daemon->stopping && daemon->requests == 0)
+        daemon->quiet(daemon);
+}
+
 /* ---- add ------------------------------------------------------------------------------------- */
 
 static void publish_on_worker(struct hvv_task *task)
@@ -90,7 +100,7 @@ static void finish_failed(struct request *request)
 {
     for (size_t i = 0; i < request->n; i++)
         names_release(request->daemon->names, request->ids[i]);
-    request->done(request);
+    end_request(request);
 }
 
 static void failed_on_control(struct hvv_task *task)
@@ -113,21 +123,33 @@ static void undo_on_builder(struct hvv_task *task)
     loop_post(request->daemon->loop, &request->task);
 }
 
-static void created_on_control(struct hvv_task *task)
+static bool listen_all(struct request *request)
 {
-    struct request *request = container_of(task, struct request, task);
+    if (request->daemon->stopping) {
+        error_set(&request->error, ESHUTDOWN, "the daemon is shutting down");
+        return false;
+    }
     for (size_t i = 0; i < request->n; i++) {
         struct device *dev = request->devices[i];
         if (dev->transport->listen(dev, &request->error) < 0) {
             error_device(&request->error, dev->id);
-            request->task.run = undo_on_builder;
-            builder_post(request->daemon->builder, &request->task);
-            return;
+            return false;
         }
+    }
+    return true;
+}
+
+static void created_on_control(struct hvv_task *task)
+{
+    struct request *request = container_of(task, struct request, task);
+    if (!listen_all(request)) {
+        request->task.run = undo_on_builder;
+        builder_post(request->daemon->builder, &request->task);
+        return;
     }
     for (size_t i = 0; i < request->n; i++)
         publish(request->devices[i]);
-    request->done(request);
+    end_request(request);
 }
 
 static void create_on_builder(struct hvv_task *task)
@@ -198,6 +220,7 @@ int request_add(struct daemon *daemon, struct spec *specs, size_t n, const char 
         request_free(request);
         return -error->err;
     }
+    daemon->requests++;
     request->task.run = create_on_builder;
     builder_post(daemon->builder, &request->task);
     return 0;
@@ -217,7 +240,7 @@ static void gone_on_control(struct hvv_task *task)
     log_write(HVV_LOG_INFO, removal->id, "removed");
     daemon_event(request->daemon, "device.removed", removal->id, NULL, NULL);
     if (--request->pending == 0)
-        request->done(request);
+        end_request(request);
 }
 
 static void destroy_on_builder(struct hvv_task *task)
@@ -278,6 +301,7 @@ int request_remove(struct daemon *daemon, const char *const *ids, size_t n, bool
         return -error->err;
     }
     request->pending = n;
+    daemon->requests++;
     for (size_t i = 0; i < n; i++) {
         struct device *dev = request->devices[i];
         snprintf(request->ids[i], sizeof(request->ids[i]), "%s", dev->id);

@@ -43,7 +43,7 @@ static void put_in_order(struct virtq *vq)
 {
     while (vq->seq_used != vq->seq_next) {
         struct chain *oldest = vq->order[vq->seq_used & (vq->max_size - 1)];
-        if (atomic_load_explicit(&oldest->state, memory_order_relaxed) != CHAIN_FINISHED)
+        if (atomic_load_explicit(&oldest->state, memory_order_relaxed) != CHAIN_HELD)
             return;
         put_used(vq, oldest);
         vq->seq_used++;
@@ -60,12 +60,14 @@ static void finish(struct chain *chain)
         free(chain->fail_text);
         chain->fail_text = NULL;
     }
-    if (!current(chain))
+    if (!current(chain)) {
         set_free(chain);
-    else if (vq->in_order)
+    } else if (vq->in_order) {
+        atomic_store_explicit(&chain->state, CHAIN_HELD, memory_order_relaxed);
         put_in_order(vq);
-    else
+    } else {
         put_used(vq, chain);
+    }
     virtq_let_go(vq, chain->epoch);
 }
 

@@ -62,7 +62,8 @@ struct virtq_stats {
     _Atomic uint64_t notifications, chains, bytes_in, bytes_out, interrupts, errors;
 };
 
-enum chain_state { CHAIN_FREE, CHAIN_OWNED, CHAIN_FINISHED };
+/* FINISHED: by the plugin, and on its way to the worker. HELD: waits there for those before it. */
+enum chain_state { CHAIN_FREE, CHAIN_OWNED, CHAIN_FINISHED, CHAIN_HELD };
 
 /*
  * A chain, `pub` first so that a plugin's pointer is ours. One per possible head; filled in when

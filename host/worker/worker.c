@@ -105,8 +105,10 @@ static void *run(void *arg)
     loop_run_once(worker->loop, false);
     while (!worker->stop) {
         serve_while_busy(worker);
-        if (!rest_all(worker))
+        if (!rest_all(worker)) {
+            loop_run_once(worker->loop, false); /* who polls must still be able to stop */
             continue;
+        }
         uint64_t start = clock_ns();
         loop_run_once(worker->loop, true);
         adapt(worker, clock_ns() - start);

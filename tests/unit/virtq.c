@@ -8,6 +8,7 @@
 #include <criterion/criterion.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -278,6 +279,32 @@ Test(virtq, in_order_holds_back)
     cr_expect_eq(used()->idx, 3);
     for (unsigned i = 0; i < 3; i++)
         cr_expect_eq(used()->ring[i].id, i);
+}
+
+static void *complete_elsewhere(void *chain)
+{
+    virtq_complete(chain, 1);
+    return NULL;
+}
+
+Test(virtq, in_order_waits_for_a_chain_finished_on_another_thread)
+{
+    start(IN_ORDER, 0);
+    struct hvv_chain *c[2];
+    for (uint16_t i = 0; i < 2; i++) {
+        set_desc(i, DATA, 1, VRING_DESC_F_WRITE, 0);
+        offer(i);
+    }
+    cr_assert_eq(pop_all(c, 2), 2);
+    pthread_t thread;
+    pthread_create(&thread, NULL, complete_elsewhere, c[0]);
+    pthread_join(thread, NULL);
+    virtq_complete(c[1], 1);
+    virtq_flush(t.vq);
+    cr_expect_eq(used()->idx, 0, "the first is still on its way to the worker");
+    loop_run_once(t.loop, false);
+    virtq_flush(t.vq);
+    cr_expect_eq(used()->idx, 2);
 }
 
 Test(virtq, release_rewinds_newest_first)

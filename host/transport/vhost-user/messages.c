@@ -442,8 +442,8 @@ static enum outcome set_vring_call(struct session *s)
         return REFUSE;
     s->old_fd = atomic_exchange(&ring->call_fd, fd);
     bool inband = fd < 0 && negotiated(s, VU_F_INBAND_NOTIFICATIONS);
-    atomic_store(&ring->inband_fd, inband ? s->backend_fd : -1);
-    if (s->old_fd < 0)
+    bool was_inband = atomic_exchange(&ring->inband_fd, inband ? s->backend_fd : -1) >= 0;
+    if (s->old_fd < 0 && !was_inband)
         return DONE;
     if (ring->queue->state == QUEUE_STOPPED)
         return close_old_call(s);
