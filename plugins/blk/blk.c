@@ -238,35 +238,23 @@ static void queue_stop(struct hvv_device *dev, uint32_t index, uint32_t flags)
         blk->backend->queue_stop(blk, index);
 }
 
-/* How many chains to take next time, if they are as large as these. */
-static uint32_t next_batch(uint32_t n, uint64_t bytes)
-{
-    if (bytes <= BATCH_BYTES)
-        return BATCH;
-    uint64_t batch = BATCH_BYTES * (uint64_t)n / bytes;
-    return batch > 1 ? (uint32_t)batch : 1;
-}
-
 /* Takes one batch. False when no more chains are available. */
 static bool take_batch(struct blk_queue *queue)
 {
     struct blk *blk = queue->blk;
-    struct hvv_chain *chains[BATCH];
-    uint32_t want = queue->batch ? queue->batch : BATCH;
-    uint32_t n = hvv_pop(blk->dev, queue->index, chains, want);
+    struct hvv_chain *chain;
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < n; i++)
-        bytes += chains[i]->readable_bytes + chains[i]->writable_bytes;
-    for (uint32_t i = 0; i < n; i++) {
-        struct request *req = request_start(queue, chains[i]);
+    uint32_t n = 0;
+    while (n < BATCH && bytes < BATCH_BYTES && hvv_pop(blk->dev, queue->index, &chain, 1) == 1) {
+        bytes += chain->readable_bytes + chain->writable_bytes;
+        n++;
+        struct request *req = request_start(queue, chain);
         if (req)
             blk->backend->submit(blk, req);
     }
     if (n > 0 && blk->backend->flush)
         blk->backend->flush(blk, queue->index);
-    if (n > 0)
-        queue->batch = next_batch(n, bytes);
-    return n == want;
+    return n == BATCH || bytes >= BATCH_BYTES;
 }
 
 /* More is taken by a task of its own: others on the worker, and the driver, have their turn first. */

@@ -49,7 +49,6 @@ struct blk_queue {
     bool flush_known;         /* the driver took FLUSH */
     bool wce_known;           /* the driver took CONFIG_WCE */
     struct hvv_task more;     /* goes on popping after a full batch */
-    uint32_t batch;           /* chains to take next time; 0 at first */
     bool more_posted;
     _Atomic uint32_t in_flight;
 } __attribute__((aligned(64)));
