@@ -58,8 +58,8 @@ static void mem_zero(struct blk *blk, const struct request_range *range)
     uint64_t start = range->offset, end = range->offset + range->bytes;
     uint64_t first = (start + page - 1) / page * page, last = end / page * page;
     uint8_t *bytes = mem_of(blk);
-    bool give_back = range->unmap && first < last;
-    if (!give_back || madvise(bytes + first, last - first, MADV_DONTNEED) < 0) {
+    /* Pages given back read as zero, at once: kept or not makes no difference to the guest. */
+    if (first >= last || madvise(bytes + first, last - first, MADV_DONTNEED) < 0) {
         memset(bytes + start, 0, range->bytes);
         return;
     }
@@ -81,11 +81,8 @@ static void mem_submit(struct blk *blk, struct request *req)
         break;
     case REQUEST_DISCARD:
     case REQUEST_ZERO:
-        for (uint32_t i = 0; i < req->n_ranges; i++) {
-            req->range[i].unmap = blk->discard && (req->range[i].unmap ||
-                                                   req->kind == REQUEST_DISCARD);
+        for (uint32_t i = 0; i < req->n_ranges; i++)
             mem_zero(blk, &req->range[i]);
-        }
         break;
     }
     request_finish(req, VIRTIO_BLK_S_OK);

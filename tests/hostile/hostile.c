@@ -93,7 +93,7 @@ static bool memory_disk(int *fd, const char *id, char spec[96])
     return true;
 }
 
-/* The neighbour's is in memory as well: what is measured is the daemon, not who else uses a disk. */
+/* The neighbour's is in memory as well: the daemon is measured, not who else uses a disk. */
 static bool add_disks(struct world *w)
 {
     static int fd[2] = {-1, -1};
