@@ -52,7 +52,7 @@ static int check_in(struct options *options, const char *text, const char *cwd,
 static void check(struct options *options, const char *text)
 {
     struct error error;
-    cr_assert_eq(check_in(options, text, "/work", tables, 2, &error), 0, "%s: %s", text,
+    cr_assert_eq(check_in(options, text, "/home", tables, 2, &error), 0, "%s: %s", text,
                  error.text);
 }
 
@@ -85,7 +85,7 @@ Test(options, types)
     struct options options;
     check(&options, "disk:path=a.img,ro,queues=0x10,offset=18446744073709551615,size=10G,"
                     "cache=16777215T,engine=uring,serial=a b,,c,id=d,inband=yes");
-    cr_assert_str_eq(options_string(&options, "path", 0), "/work/a.img");
+    cr_assert_str_eq(options_string(&options, "path", 0), "/home/a.img");
     cr_assert_eq(options_u64(&options, "ro", 0), 1);
     cr_assert_eq(options_u64(&options, "queues", 0), 16);
     cr_assert_eq(options_u64(&options, "offset", 0), UINT64_MAX);
@@ -140,8 +140,8 @@ Test(options, paths)
     static const struct {
         const char *cwd, *text, *path;
     } good[] = {
-        {"/work", "disk:a/../b", "/work/a/../b"}, {"/", "disk:a", "/a"},
-        {"/work/", "disk:./a", "/work/./a"},      {NULL, "disk:/a//b", "/a//b"},
+        {"/home", "disk:a/../b", "/home/a/../b"}, {"/", "disk:a", "/a"},
+        {"/home/", "disk:./a", "/home/./a"},      {NULL, "disk:/a//b", "/a//b"},
         {"relative", "disk:/a", "/a"},            {"/w", "disk:/a=b", "/a=b"},
     };
     struct options options;
@@ -165,7 +165,7 @@ static void expect_bad(const char *text, const char *option, const char *says)
 {
     struct options options;
     struct error error;
-    cr_assert_lt(check_in(&options, text, "/work", tables, 2, &error), 0, "accepted: %s", text);
+    cr_assert_lt(check_in(&options, text, "/home", tables, 2, &error), 0, "accepted: %s", text);
     cr_assert(strstr(error.text, says), "\"%s\" is not in \"%s\"", says, error.text);
     cr_assert_str_eq(error.option, option, "%s: %s", text, error.option);
 }
