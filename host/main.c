@@ -31,11 +31,6 @@ struct process {
 
 /* ---- shutting down --------------------------------------------------------------------------- */
 
-static void removed(struct request *request)
-{
-    request_free(request);
-}
-
 static int refuse_while_bound(struct daemon *daemon, struct error *error)
 {
     struct device *dev;
@@ -61,7 +56,7 @@ static void remove_all(struct daemon *daemon)
             ids[n++] = dev->id;
     if (n == 0)
         loop_stop(daemon->loop);
-    else if (request_remove(daemon, ids, n, true, removed, NULL, &error) < 0)
+    else if (request_remove(daemon, ids, n, true, request_free, NULL, &error) < 0)
         log_error("cannot shut down: %s", error.text);
 }
 
