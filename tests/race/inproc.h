@@ -50,6 +50,12 @@ void inproc_run_for(struct inproc *in, uint64_t ns);
 /* How long each test runs, in nanoseconds: RACE_SECONDS in the environment, or 2. */
 uint64_t inproc_time(void);
 
+/*
+ * True until that time is over since inproc_test_begin(), and on until `enough`: a loaded machine
+ * may take longer to do anything worth a test.
+ */
+bool inproc_go_on(bool enough);
+
 /* Not for anything that matters: a test must not depend on what comes. */
 uint32_t inproc_random(uint32_t below);
 

@@ -26,7 +26,7 @@ static struct inproc in;
 static enum presence state[IDS];
 static unsigned under_way, calls_under_way;
 static uint64_t added, refused, removed, called;
-static atomic_ulong visits, good_visits;
+static atomic_ulong good_visits;
 static atomic_bool over;
 
 /* ---- remove against everything --------------------------------------------------------------- */
@@ -137,7 +137,6 @@ static void *visit_any(void *arg)
                                      .in_order = inproc_random(2), .rude = inproc_random(2)};
         if (client_visit(&visit) == 0)
             atomic_fetch_add(&good_visits, 1);
-        atomic_fetch_add(&visits, 1);
     }
     return NULL;
 }
@@ -160,10 +159,9 @@ static void remove_vs_everything(void)
 {
     pthread_t threads[CLIENTS];
     inproc_test_begin("remove-vs-everything");
-    uint64_t end = clock_ns() + inproc_time();
     for (unsigned i = 0; i < CLIENTS; i++)
         must(pthread_create(&threads[i], NULL, visit_any, NULL) == 0, "no thread");
-    while (clock_ns() < end) {
+    while (inproc_go_on(added > 3 && refused > 0 && called > 3 && atomic_load(&good_visits) > 3)) {
         act();
         inproc_run_for(&in, inproc_random(1500000));
     }
@@ -173,10 +171,7 @@ static void remove_vs_everything(void)
             inproc_run_for(&in, 1000000); /* what it waits for comes from here */
     }
     remove_all();
-    must(added > 3 && removed == added && refused > 0 && called > 3, "%lu added, %lu removed, "
-         "%lu refused, %lu commands", added, removed, refused, called);
-    must(atomic_load(&good_visits) > 3, "%lu of %lu visits", atomic_load(&good_visits),
-         atomic_load(&visits));
+    must(removed == added, "%lu added, %lu removed", added, removed);
     printf("ok %s\n", inproc_test);
 }
 
