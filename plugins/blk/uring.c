@@ -23,6 +23,8 @@
 #define REAP_BATCH 32u
 #define SLOTS 32u                   /* bounce buffers of one queue */
 #define INLINE_BYTES (128u << 10)   /* larger transfers would keep the worker too long */
+#define LARGE_BYTES (64u << 10)     /* copying so much is worth another core's help, if in a row */
+#define LARGE_AWAY 2u               /* ...of this many of the kernel's threads at once */
 #define INLINE_MISSES 4u            /* so many in a row that would block: stop trying... */
 #define INLINE_PAUSE 128u           /* ...for so many requests */
 #define RETRY_NS 5000000u           /* the kernel took no entries: try again after 5 ms */
@@ -42,6 +44,7 @@ struct uring {
     struct file *file;
     uint32_t queue;
     uint32_t in_ring;          /* requests the ring holds */
+    bool large_here;           /* this turn came to a large read before */
     struct hvv_watch *watch;
     struct hvv_timer *retry;
     struct attempt attempt[2]; /* STEP_READ, STEP_WRITE */
@@ -101,6 +104,11 @@ static bool settle_buffer(struct uring *u, struct request *req)
     return true;
 }
 
+static bool is_large(const struct step *step)
+{
+    return step->op <= STEP_WRITE && step->bytes >= LARGE_BYTES;
+}
+
 static void fill_entry(const struct uring *u, struct io_uring_sqe *sqe, struct request *req)
 {
     const struct step *step = &req->step;
@@ -122,7 +130,7 @@ static void fill_entry(const struct uring *u, struct io_uring_sqe *sqe, struct r
     if (u->fixed)
         sqe->flags |= IOSQE_FIXED_FILE;
     /* The kernel would copy a large cached transfer on the spot, with the worker waiting. */
-    if (!u->file->image.direct && step->op <= STEP_WRITE && step->bytes > INLINE_BYTES)
+    if (!u->file->image.direct && is_large(step))
         sqe->flags |= IOSQE_ASYNC;
     io_uring_sqe_set_data(sqe, req);
 }
@@ -162,6 +170,19 @@ static void start_waiting(struct uring *u)
 }
 
 /* ---- Without the ring ------------------------------------------------------------------------ */
+
+/*
+ * Of several large reads in one turn, threads of the kernel copy some while the worker copies
+ * others. Writes to one file take turns in the kernel: nothing is won there.
+ */
+static bool hand_over(struct uring *u, const struct step *step)
+{
+    if (u->file->image.direct || step->op != STEP_READ || !is_large(step))
+        return false;
+    bool first = !u->large_here;
+    u->large_here = true;
+    return !first && u->in_ring < LARGE_AWAY;
+}
 
 static bool may_attempt(struct uring *u, const struct step *step, struct attempt *attempt)
 {
@@ -214,6 +235,11 @@ static int64_t attempt_step(struct uring *u, const struct step *step)
 static void uring_submit(struct file *file, struct request *req)
 {
     struct uring *u = (struct uring *)file->engine_state + req->queue->index;
+    if (hand_over(u, &req->step)) {
+        start(u, req);
+        ring_submit(u); /* it runs beside what this turn does next */
+        return;
+    }
     for (;;) {
         int64_t result = attempt_step(u, &req->step);
         if (result == -EAGAIN)
@@ -228,6 +254,7 @@ static void uring_submit(struct file *file, struct request *req)
 static void uring_flush(struct file *file, uint32_t queue)
 {
     struct uring *u = (struct uring *)file->engine_state + queue;
+    u->large_here = false;
     if (io_uring_sq_ready(&u->ring) > 0)
         ring_submit(u);
 }
