@@ -91,7 +91,7 @@ static bool rest_all(struct worker *worker)
 static void adapt(struct worker *worker, uint64_t slept)
 {
     if (slept > worker->poll_max) {
-        worker->poll_now = 0;
+        worker->poll_now = worker->poll_now / 4 < POLL_FIRST_NS ? 0 : worker->poll_now / 4;
         return;
     }
     worker->poll_now = worker->poll_now ? worker->poll_now * 2 : POLL_FIRST_NS;
