@@ -105,6 +105,8 @@ static void *run(void *arg)
     loop_run_once(worker->loop, false);
     while (!worker->stop) {
         serve_while_busy(worker);
+        if (worker->stop) /* said while it was busy: nobody would wake it up for that again */
+            break;
         if (!rest_all(worker)) {
             loop_run_once(worker->loop, false); /* who polls must still be able to stop */
             continue;
