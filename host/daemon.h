@@ -18,6 +18,8 @@
 struct builder;
 struct registry;
 struct server;
+struct trap;
+struct zones;
 
 TAILQ_HEAD(device_list, device);
 
@@ -31,6 +33,8 @@ struct daemon {
     unsigned n_workers;
     unsigned next_worker;      /* builder: the pool is handed out in turn */
     struct device_list devices; /* published and quiescing ones */
+    struct zones *zones;
+    struct trap *trap;         /* or NULL: no trap socket */
     struct names *names;       /* ids in use, also by requests under way */
     unsigned requests;         /* adds and removals under way */
     bool stopping;             /* nothing more is added */

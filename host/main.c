@@ -13,8 +13,11 @@
 #include "memory/sigbus.h"
 #include "plugin/registry.h"
 #include "plugin/services.h"
+#include "transport/hvisor/hvisor.h"
+#include "transport/trap/trap.h"
 #include "util/patience.h"
 #include "util/ready.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -25,6 +28,7 @@
 struct process {
     struct conf conf;
     struct daemon daemon;
+    struct zones zones;
     struct signal_watch *term, *interrupt;
     struct error error; /* why the daemon did not start */
 };
@@ -41,8 +45,34 @@ static int refuse_while_bound(struct daemon *daemon, struct error *error)
     return 0;
 }
 
+static void all_gone(struct daemon *daemon)
+{
+    loop_stop(daemon->loop);
+}
+
+static void zones_gone(struct daemon *daemon)
+{
+    if (daemon->zones->hvisor)
+        hvisor_close(daemon->zones->hvisor, all_gone);
+    else
+        all_gone(daemon);
+}
+
+static void monitors_gone(struct daemon *daemon)
+{
+    zones_stop(daemon->zones, zones_gone);
+}
+
+static void devices_gone(struct daemon *daemon)
+{
+    if (daemon->trap)
+        trap_close(daemon->trap, monitors_gone);
+    else
+        monitors_gone(daemon);
+}
+
 /*
- * Drains and removes what is published, and stops when nothing is. Called once requests that were
+ * Drains and removes what is published; when nothing is, lets the monitors go and stops. Called once requests that were
  * under way have ended; those are answered, and adds among them undone.
  */
 static void remove_all(struct daemon *daemon)
@@ -55,7 +85,7 @@ static void remove_all(struct daemon *daemon)
         if (dev->state == DEVICE_PUBLISHED && n < REQUEST_DEVICES_MAX)
             ids[n++] = dev->id;
     if (n == 0)
-        loop_stop(daemon->loop);
+        devices_gone(daemon);
     else if (request_remove(daemon, ids, n, true, request_free, NULL, &error) < 0)
         log_error("cannot shut down: %s", error.text);
 }
@@ -120,6 +150,8 @@ static int start(struct process *p)
     struct daemon *d = &p->daemon;
     d->conf = &p->conf;
     TAILQ_INIT(&d->devices);
+    d->zones = &p->zones;
+    zones_init(d->zones, d);
     d->loop = loop_new();
     d->names = names_new();
     if (!d->loop || !d->names)
@@ -134,6 +166,10 @@ static int start(struct process *p)
     json_set_alloc_funcs(patient_malloc, free); /* an answer with a part missing would be a lie */
     methods_set_shutdown(shut_down);
     d->quiet = remove_all;
+    if (p->conf.hvisor && !(p->zones.hvisor = hvisor_new(d, p->conf.hvisor, &p->error)))
+        return -p->error.err;
+    if (p->conf.trap && !(d->trap = trap_new(d, p->conf.trap, &p->error)))
+        return -p->error.err;
     d->server = server_new(d->loop, p->conf.control, 0600, methods_handle, d, &p->error);
     p->term = signal_watch_new(d->loop, SIGTERM, on_signal, d);
     p->interrupt = signal_watch_new(d->loop, SIGINT, on_signal, d);
@@ -159,18 +195,24 @@ static void first_devices_added(struct request *request)
     request_free(request);
 }
 
-/* The devices of the command line and the configuration file are one request, like any other. */
+/* What the command line and the configuration file say is one request, like any other. */
 static void add_first_devices(struct process *p)
 {
+    struct zone_plans fresh = {0};
     size_t n = p->conf.n_devices;
+    if (zones_declare(&p->zones, &p->conf.zones, true, &fresh, &p->error) < 0) {
+        shut_down(&p->daemon, true, &p->error);
+        return;
+    }
     if (n == 0) {
+        zones_accept(&p->zones, &fresh);
         is_ready();
         return;
     }
     struct spec *specs = p->conf.devices;
     p->conf.devices = NULL; /* the request takes them over */
     p->conf.n_devices = 0;
-    if (request_add(&p->daemon, specs, n, p->conf.devices_dir, first_devices_added, p,
+    if (request_add(&p->daemon, specs, n, &fresh, p->conf.devices_dir, first_devices_added, p,
                     &p->error) < 0)
         shut_down(&p->daemon, true, &p->error);
 }
@@ -185,6 +227,11 @@ static void end(struct process *p)
     signal_watch_free(p->term);
     signal_watch_free(p->interrupt);
     server_free(d->server);
+    trap_free(d->trap);
+    if (d->zones) {
+        zones_clear(d->zones);
+        hvisor_free(d->zones->hvisor);
+    }
     registry_free(d->registry);
     names_free(d->names);
     loop_free(d->loop);

@@ -6,19 +6,19 @@
 #include "conf/conf-file.h"
 
 #include "conf/conf-scan.h"
-#include "conf/path.h"
 #include "conf/setting.h"
 #include "conf/similar.h"
+#include "conf/text-file.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <inttypes.h>
 #include <libconfig.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define FILE_MAX (1u << 20) /* bytes */
+/* The setting that only a file has. */
+#define CONF_ZONES "zones"
 
 /* The file being read. */
 struct file {
@@ -77,6 +77,8 @@ static const char *wanted_instead(const struct setting *setting, const config_se
     switch (setting->kind) {
     case SETTING_FLAG:
         return type == CONFIG_TYPE_BOOL ? NULL : "true or false";
+    case SETTING_SWITCH:
+        return string || type == CONFIG_TYPE_BOOL ? NULL : "true, false or a string";
     case SETTING_NUMBER:
         return string || number ? NULL : "a whole number, or a string";
     case SETTING_LIST:
@@ -148,6 +150,145 @@ static int add_group(const struct file *file, const config_setting_t *group)
     return rc;
 }
 
+/* ---- Zones ----------------------------------------------------------------------------------- */
+
+/* What a group may have. */
+struct member {
+    const char *name;
+    uint64_t max; /* of a number; 0: something else */
+};
+
+/* Refuses members a group cannot have. `n` names of what it can. */
+static int check_members(const struct file *file, const config_setting_t *group, const char *what,
+                         const struct member *members, size_t n)
+{
+    for (int i = 0; i < config_setting_length(group); i++) {
+        const config_setting_t *member = config_setting_get_elem(group, (unsigned)i);
+        const char *name = config_setting_name(member);
+        struct similar best = {0};
+        bool known = false;
+        for (size_t m = 0; m < n && !known; m++) {
+            known = strcmp(name, members[m].name) == 0;
+            similar_try(&best, name, members[m].name);
+        }
+        if (!known)
+            return error_set(file->error, EINVAL, "%s:%u: %s has no %.64s%s%s", file->path,
+                             config_setting_source_line(member), what, name,
+                             best.name ? ": did you mean " : ": see hvisor-vhost.conf(5)",
+                             best.name ? best.name : "");
+    }
+    return 0;
+}
+
+static int get_number(const struct file *file, const config_setting_t *group, const char *what,
+                      const struct member *member, uint64_t *number)
+{
+    char buffer[24];
+    const config_setting_t *value = config_setting_get_member(group, member->name);
+    if (!value)
+        return error_set(file->error, EINVAL, "%s:%u: %s has no %s: add %s = \"NUMBER\"",
+                         file->path, config_setting_source_line(group), what, member->name,
+                         member->name);
+    if (config_setting_type(value) == CONFIG_TYPE_BOOL)
+        return wrong_type(file, value, member->name, "a whole number, or a string");
+    const char *text = scalar_text(value, buffer, sizeof(buffer));
+    if (!text)
+        return wrong_type(file, value, member->name, "a whole number, or a string");
+    if (plan_number(text, number) < 0 || *number > member->max)
+        return error_set(file->error, EINVAL, "%s:%u: %s=%.64s is not a number from 0 to 0x%" PRIx64
+                         ": write one, such as \"0x200\" or \"512\"", file->path,
+                         config_setting_source_line(value), member->name, text, member->max);
+    return 0;
+}
+
+/* All of a group's members, which are numbers. */
+static int get_numbers(const struct file *file, const config_setting_t *group, const char *what,
+                       const struct member *members, size_t n, uint64_t *numbers)
+{
+    if (!config_setting_is_group(group))
+        return wrong_type(file, group, what, "a group, { ... }");
+    int rc = check_members(file, group, what, members, n);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = get_number(file, group, what, &members[i], &numbers[i]);
+    return rc;
+}
+
+static int add_memory(const struct file *file, struct zone_plan *zone,
+                      const config_setting_t *group)
+{
+    static const struct member members[] = {
+        {"host", UINT64_MAX}, {"guest", UINT64_MAX}, {"size", UINT64_MAX}};
+    uint64_t n[3];
+    struct error why = {0};
+    int rc = get_numbers(file, group, "memory", members, 3, n);
+    if (rc == 0 && plan_add_memory(zone, &(struct plan_memory){n[0], n[1], n[2]}, &why) < 0)
+        rc = fail_at(file, group, &why);
+    return rc;
+}
+
+static int add_slot(const struct file *file, struct zone_plan *zone, const config_setting_t *group)
+{
+    static const struct member members[] = {
+        {"addr", UINT64_MAX}, {"len", UINT64_MAX}, {"irq", UINT32_MAX}};
+    uint64_t n[3];
+    struct error why = {0};
+    int rc = get_numbers(file, group, "a slot", members, 3, n);
+    if (rc == 0 &&
+        plan_add_slot(zone, &(struct plan_slot){n[0], n[1], (uint32_t)n[2]}, &why) < 0)
+        rc = fail_at(file, group, &why);
+    return rc;
+}
+
+/* Each group in the list `name` of a zone; there may be no such list. */
+static int each(const struct file *file, const config_setting_t *group, const char *name,
+                struct zone_plan *zone,
+                int (*add)(const struct file *file, struct zone_plan *zone,
+                           const config_setting_t *group))
+{
+    const config_setting_t *list = config_setting_get_member(group, name);
+    if (list && !is_list(list))
+        return wrong_type(file, list, name, "a list of groups, ( { ... }, ... )");
+    int rc = 0;
+    for (int i = 0; list && i < config_setting_length(list) && rc == 0; i++)
+        rc = add(file, zone, config_setting_get_elem(list, (unsigned)i));
+    return rc;
+}
+
+static int add_zone(const struct file *file, const config_setting_t *group)
+{
+    static const struct member members[] = {
+        {"id", UINT32_MAX}, {"platform", 0}, {"memory", 0}, {"slots", 0}};
+    struct error why = {0};
+    uint64_t id;
+    if (!config_setting_is_group(group))
+        return wrong_type(file, group, "a zone", "a group, { id = NUMBER; ... }");
+    int rc = check_members(file, group, "a zone", members, 4);
+    if (rc == 0)
+        rc = get_number(file, group, "a zone", &members[0], &id);
+    if (rc < 0)
+        return rc;
+    const config_setting_t *platform = config_setting_get_member(group, "platform");
+    if (platform && config_setting_type(platform) != CONFIG_TYPE_STRING)
+        return wrong_type(file, platform, "platform", "\"hvisor\" or \"trap\"");
+    struct zone_plan *zone = plan_zone(&file->conf->zones, (uint32_t)id,
+                                       platform ? config_setting_get_string(platform) : "hvisor",
+                                       &why);
+    if (!zone)
+        return fail_at(file, platform ? platform : group, &why);
+    rc = each(file, group, "memory", zone, add_memory);
+    return rc == 0 ? each(file, group, "slots", zone, add_slot) : rc;
+}
+
+static int set_zones(const struct file *file, const config_setting_t *value)
+{
+    int rc = 0;
+    if (!is_list(value))
+        return wrong_type(file, value, CONF_ZONES, "a list of groups, ( { id = NUMBER; ... } )");
+    for (int i = 0; i < config_setting_length(value) && rc == 0; i++)
+        rc = add_zone(file, config_setting_get_elem(value, (unsigned)i));
+    return rc;
+}
+
 /* ---- Settings -------------------------------------------------------------------------------- */
 
 static int set_one(const struct file *file, const struct setting *setting,
@@ -188,6 +329,7 @@ static const struct setting *find_setting(const char *key, struct similar *best)
             return &settings[i];
         similar_try(best, key, settings[i].key);
     }
+    similar_try(best, key, CONF_ZONES);
     return NULL;
 }
 
@@ -201,6 +343,8 @@ static int walk(const struct file *file, const config_setting_t *root)
         const struct setting *setting = find_setting(key, &best);
         if (setting)
             rc = set_all(file, setting, value);
+        else if (strcmp(key, CONF_ZONES) == 0)
+            rc = set_zones(file, value);
         else
             rc = error_set(file->error, EINVAL, "%s:%u: there is no setting %.64s%s%s", file->path,
                            config_setting_source_line(value), key,
@@ -229,58 +373,13 @@ static int parse(const struct file *file, const char *text)
     return rc;
 }
 
-/*
- * Reads up to FILE_MAX bytes and adds a line end: without one libconfig does not know a comment in
- * the last line.
- */
-static int read_fd(int fd, const char *path, char *text, struct error *error)
-{
-    size_t len = 0;
-    ssize_t n;
-    while ((n = read(fd, text + len, FILE_MAX + 1 - len)) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_set(error, errno, "cannot read %.200s: %s", path, strerror(errno));
-        len += (size_t)n;
-        if (len > FILE_MAX)
-            return error_set(error, EFBIG, "%.200s is larger than the %u bytes a configuration "
-                             "file can have: is it the right file?", path, FILE_MAX);
-    }
-    text[len] = '\n';
-    text[len + 1] = '\0';
-    if (strlen(text) != len + 1)
-        return error_set(error, EINVAL, "%.200s has a zero byte, so it is no text: is it the right "
-                         "file?", path);
-    return 0;
-}
-
-static int read_text(const char *path, char **out, struct error *error)
-{
-    char *text = malloc(FILE_MAX + 3);
-    if (!text)
-        return error_set(error, ENOMEM, "out of memory for %.200s", path);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int rc = fd < 0 ? error_set(error, errno, "cannot open %.200s: %s", path, strerror(errno))
-                    : read_fd(fd, path, text, error);
-    if (fd >= 0)
-        close(fd);
-    if (rc < 0)
-        free(text);
-    else
-        *out = text;
-    return rc;
-}
-
 int conf_file_read(struct conf *conf, const char *path, const char *cwd, struct error *error)
 {
     char *dir, *text = NULL;
-    int rc = path_absolute(&dir, path, cwd, "--config", error);
+    int rc = text_file_dir(&dir, path, cwd, "--config", error);
     if (rc < 0)
         return rc;
-    char *slash = strrchr(dir, '/');
-    slash[slash == dir] = '\0'; /* "/" stays */
-    rc = read_text(path, &text, error);
+    rc = text_file_read(&text, path, error);
     if (rc == 0) {
         char name[128]; /* leaves room in an error for what is wrong */
         snprintf(name, sizeof(name), "%s", path);

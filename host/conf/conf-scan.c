@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEPTH_MAX 16u /* of brackets; a good file needs 3, and libconfig recurses */
+#define DEPTH_MAX 16u /* of brackets; a good file needs 5, and libconfig recurses */
 
 struct scan {
     const char *at;

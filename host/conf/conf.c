@@ -11,6 +11,8 @@
 
 #include "conf/conf-file.h"
 #include "conf/setting.h"
+#include "util/log.h"
+#include "zone/hvisor-json.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -44,8 +46,10 @@ static void print_option(const struct setting *setting)
 {
     char names[64];
     int n = snprintf(names, sizeof(names), setting->letter ? "  -%c, " : "      ", setting->letter);
-    snprintf(names + n, sizeof(names) - (size_t)n, "--%s%s%s", setting->name,
-             setting->arg ? " " : "", setting->arg ? setting->arg : "");
+    bool optional = setting->kind == SETTING_SWITCH;
+    snprintf(names + n, sizeof(names) - (size_t)n, "--%s%s%s%s", setting->name,
+             optional ? "[=" : setting->arg ? " " : "", setting->arg ? setting->arg : "",
+             optional ? "]" : "");
     printf("%-27s %s", names, setting->help);
     if (setting->dflt)
         printf(" (default: %s)", setting->dflt);
@@ -83,7 +87,9 @@ static void prepare(struct command *command)
     for (size_t i = 0; i < settings_n; i++) {
         const struct setting *setting = &settings[i];
         command->longs[i].name = setting->name;
-        command->longs[i].has_arg = setting->arg ? required_argument : no_argument;
+        command->longs[i].has_arg = setting->kind == SETTING_SWITCH ? optional_argument
+                                    : setting->arg                 ? required_argument
+                                                                   : no_argument;
         command->longs[i].val = LONG_BASE + (int)i;
         if (setting->letter)
             *at++ = setting->letter;
@@ -186,6 +192,47 @@ static int set_defaults(struct conf *conf, bool lists, struct error *error)
     return 0;
 }
 
+/* Adds what one of hvisor-tool's files says, and logs the warnings. */
+static int add_virtio_json(struct conf *conf, const char *path, struct error *error)
+{
+    struct hvisor_json json;
+    struct setting_source source = {"virtio_json", NULL};
+    struct error why = {0};
+    int rc = hvisor_json_read(&json, path, NULL, error);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < json.n_warnings; i++)
+        log_warning("%s", json.warnings[i]);
+    if (plan_merge(&conf->zones, &json.zones, NULL, &why) < 0)
+        rc = error_set(error, why.err, "%.200s: %s", path, why.text);
+    size_t taken = 0;
+    while (taken < json.n_specs && rc == 0) {
+        rc = setting_add_device(conf, &json.specs[taken], &source, error);
+        taken += rc == 0;
+    }
+    json.n_specs -= taken;
+    if (json.n_specs > 0 && taken > 0)
+        memmove(json.specs, json.specs + taken, json.n_specs * sizeof(json.specs[0]));
+    hvisor_json_clear(&json);
+    return rc;
+}
+
+/* Files come last, so that the command line may replace their list. */
+static int add_files(struct conf *conf, struct error *error)
+{
+    int rc = 0;
+    for (size_t i = 0; i < conf->n_virtio_json && rc == 0; i++)
+        rc = add_virtio_json(conf, conf->virtio_json[i], error);
+    for (size_t i = 0; i < conf->zones.n && rc == 0; i++) {
+        if (conf->hvisor || strcmp(conf->zones.zones[i].platform, "hvisor") != 0)
+            continue;
+        conf->hvisor = strdup(HVISOR_DEVICE);
+        if (!conf->hvisor)
+            rc = error_set(error, ENOMEM, "out of memory for hvisor");
+    }
+    return rc;
+}
+
 static int read_all(struct conf *conf, struct command *command, struct error *error)
 {
     prepare(command);
@@ -198,6 +245,8 @@ static int read_all(struct conf *conf, struct command *command, struct error *er
         rc = apply(conf, command, error);
     if (rc == 0 && conf->n_plugin_dirs == 0)
         rc = set_defaults(conf, true, error);
+    if (rc == 0)
+        rc = add_files(conf, error);
     return rc == 0 && command->check ? 1 : rc;
 }
 
@@ -223,5 +272,8 @@ void conf_clear(struct conf *conf)
             settings[i].clear(conf);
     free(conf->control);
     free(conf->socket_dir);
+    free(conf->hvisor);
+    free(conf->trap);
+    plan_clear(&conf->zones);
     memset(conf, 0, sizeof(*conf));
 }

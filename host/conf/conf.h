@@ -9,17 +9,20 @@
 
 #include "conf/spec.h"
 #include "util/error.h"
+#include "zone/plan.h"
 
 #include <stdint.h>
 #include <sys/types.h>
 
 #define CONF_WORKERS_MAX 64u
+#define HVISOR_DEVICE "/dev/hvisor"
 
 /* Owns its strings and specs. Paths are absolute. */
 struct conf {
     char **plugin_dirs;
     size_t n_plugin_dirs;
     char *control;          /* path of the control socket */
+    char *trap;             /* path of the trap socket; NULL: there is none */
     char *socket_dir;       /* where vhost-user sockets go */
     mode_t socket_mode;
     unsigned workers;       /* 0: one for each device */
@@ -30,12 +33,16 @@ struct conf {
     struct spec *devices;   /* to add at start */
     size_t n_devices;
     char *devices_dir;      /* what relative paths in them are relative to; NULL: unknown */
+    struct zone_plans zones; /* to declare at start */
+    char **virtio_json;     /* hvisor-tool's files: what they say is in zones and devices already */
+    size_t n_virtio_json;
+    char *hvisor;           /* path of hvisor's device file, or NULL */
 };
 
 /*
- * Fills in `conf`, whose old contents are not looked at; reorders argv. 0: go on; > 0: nothing is
- * left to do, exit 0 (help or version was printed, or --check found nothing wrong); -errno with
- * error set. If it is not 0, `conf` is empty.
+ * Fills in `conf`, whose old contents are not looked at; reorders argv; warnings go to the log. 0:
+ * go on; > 0: nothing is left to do, exit 0 (help or version was printed, or --check found nothing
+ * wrong); -errno with error set. If it is not 0, `conf` is empty.
  */
 int conf_parse(struct conf *conf, int argc, char **argv, struct error *error);
 

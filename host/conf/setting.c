@@ -63,6 +63,23 @@ static int set_socket_dir(struct conf *conf, const char *text,
     return set_path(&conf->socket_dir, text, source, error);
 }
 
+static int set_trap(struct conf *conf, const char *text, const struct setting_source *source,
+                    struct error *error)
+{
+    return set_path(&conf->trap, text, source, error);
+}
+
+static int set_hvisor(struct conf *conf, const char *text, const struct setting_source *source,
+                      struct error *error)
+{
+    if (strcmp(text, "off") != 0)
+        return set_path(&conf->hvisor, strcmp(text, "on") == 0 ? HVISOR_DEVICE : text, source,
+                        error);
+    free(conf->hvisor);
+    conf->hvisor = NULL;
+    return 0;
+}
+
 static int set_socket_mode(struct conf *conf, const char *text,
                            const struct setting_source *source, struct error *error)
 {
@@ -122,27 +139,49 @@ static int set_syslog(struct conf *conf, const char *text, const struct setting_
 
 /* ---- Lists ----------------------------------------------------------------------------------- */
 
+static int add_path(char ***paths, size_t *n, const char *text,
+                    const struct setting_source *source, struct error *error)
+{
+    char **more = realloc(*paths, (*n + 1) * sizeof(*more));
+    if (!more)
+        return no_memory(source, error);
+    *paths = more;
+    more[*n] = NULL;
+    int rc = set_path(&more[*n], text, source, error);
+    if (rc == 0)
+        (*n)++;
+    return rc;
+}
+
+static void clear_paths(char ***paths, size_t *n)
+{
+    for (size_t i = 0; i < *n; i++)
+        free((*paths)[i]);
+    free(*paths);
+    *paths = NULL;
+    *n = 0;
+}
+
 static int add_plugin_dir(struct conf *conf, const char *text, const struct setting_source *source,
                           struct error *error)
 {
-    char **more = realloc(conf->plugin_dirs, (conf->n_plugin_dirs + 1) * sizeof(*more));
-    if (!more)
-        return no_memory(source, error);
-    conf->plugin_dirs = more;
-    more[conf->n_plugin_dirs] = NULL;
-    int rc = set_path(&more[conf->n_plugin_dirs], text, source, error);
-    if (rc == 0)
-        conf->n_plugin_dirs++;
-    return rc;
+    return add_path(&conf->plugin_dirs, &conf->n_plugin_dirs, text, source, error);
 }
 
 static void clear_plugin_dirs(struct conf *conf)
 {
-    for (size_t i = 0; i < conf->n_plugin_dirs; i++)
-        free(conf->plugin_dirs[i]);
-    free(conf->plugin_dirs);
-    conf->plugin_dirs = NULL;
-    conf->n_plugin_dirs = 0;
+    clear_paths(&conf->plugin_dirs, &conf->n_plugin_dirs);
+}
+
+static int add_virtio_json(struct conf *conf, const char *text,
+                           const struct setting_source *source, struct error *error)
+{
+    return add_path(&conf->virtio_json, &conf->n_virtio_json, text, source, error);
+}
+
+static void clear_virtio_json(struct conf *conf)
+{
+    clear_paths(&conf->virtio_json, &conf->n_virtio_json);
 }
 
 int setting_add_device(struct conf *conf, struct spec *spec, const struct setting_source *source,
@@ -190,8 +229,15 @@ const struct setting settings[] = {
      "look for plugins in DIR; repeatable", add_plugin_dir, clear_plugin_dirs},
     {"device", 'd', "devices", "SPEC", SETTING_DEVICES, NULL,
      "add a device at start, such as blk:/img.raw,ro; repeatable", add_device, clear_devices},
+    {"virtio-json", 0, "virtio_json", "FILE", SETTING_LIST, NULL,
+     "add the zones and devices of a file of hvisor-tool at start; repeatable", add_virtio_json,
+     clear_virtio_json},
+    {"hvisor", 0, "hvisor", "PATH", SETTING_SWITCH, NULL,
+     "serve hvisor's zones, through " HVISOR_DEVICE " if PATH is left out", set_hvisor, NULL},
     {"control", 0, "control", "PATH", SETTING_TEXT, RUNSTATEDIR "/hvisor-vhost.sock",
      "control socket", set_control, NULL},
+    {"trap", 0, "trap", "PATH", SETTING_TEXT, NULL,
+     "let monitors that trap register accesses connect to PATH", set_trap, NULL},
     {"socket-dir", 0, "socket_dir", "DIR", SETTING_TEXT, RUNSTATEDIR "/hvisor-vhost",
      "put vhost-user sockets in DIR", set_socket_dir, NULL},
     {"socket-mode", 0, "socket_mode", "MODE", SETTING_TEXT, "0600",

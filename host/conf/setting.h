@@ -13,6 +13,7 @@ enum setting_kind {
     SETTING_TEXT,    /* "..." */
     SETTING_NUMBER,  /* 7 or "7" */
     SETTING_FLAG,    /* true or false; on the command line no value */
+    SETTING_SWITCH,  /* true, false or "..."; on the command line the value may be left out */
     SETTING_LIST,    /* [ "...", "..." ]; on the command line given several times */
     SETTING_DEVICES, /* ( "...", { plugin = "..."; } ); likewise */
     SETTING_COMMAND, /* not in the file at all */

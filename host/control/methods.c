@@ -9,10 +9,13 @@
 #include "control/methods.h"
 
 #include "control/describe.h"
+#include "control/save.h"
+#include "control/zone-methods.h"
 #include "device/builder.h"
 #include "device/request.h"
 #include "plugin/call.h"
 #include "plugin/registry.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -90,28 +93,60 @@ static int specs_from_json(struct spec *specs, const json_t *list, size_t *n, st
     return 0;
 }
 
+/* Zones that the devices are for, in the same transaction. */
+static int declare_zones(struct daemon *daemon, const json_t *list, struct zone_plans *fresh,
+                         struct error *error)
+{
+    struct zone_plans plans = {0};
+    int rc = zones_from_json(daemon->zones, &plans, list, error);
+    if (rc == 0)
+        rc = zones_declare(daemon->zones, &plans, true, fresh, error);
+    plan_clear(&plans);
+    return rc;
+}
+
+/* Takes over `fresh`. */
+static void add_devices(struct daemon *daemon, const json_t *list, struct zone_plans *fresh,
+                        const char *cwd, struct reply *reply, struct error *error)
+{
+    size_t n = json_array_size(list), parsed = 0;
+    struct spec *specs = calloc(n, sizeof(*specs));
+    if (specs && specs_from_json(specs, list, &parsed, error) == 0) {
+        request_add(daemon, specs, n, fresh, cwd, added, reply, error);
+        return;
+    }
+    if (!specs)
+        error_set(error, ENOMEM, "out of memory for a request");
+    while (parsed-- > 0)
+        spec_clear(&specs[parsed]);
+    free(specs);
+    zones_take_back(daemon->zones, fresh);
+}
+
 static void device_add(struct daemon *daemon, const json_t *params, struct reply *reply)
 {
     const json_t *list = json_object_get(params, "devices");
+    const json_t *zones = json_object_get(params, "zones");
     const char *cwd = json_string_value(json_object_get(params, "cwd"));
+    struct zone_plans fresh = {0};
     struct error error = {0};
-    size_t n = json_array_size(list), parsed = 0;
-    if (!json_is_array(list) || n == 0 || n > REQUEST_DEVICES_MAX) {
+    size_t n = json_array_size(list);
+    if (!json_is_array(list) || (n == 0 && !zones) || n > REQUEST_DEVICES_MAX) {
         reply_invalid_params(reply, "\"devices\" is a list of 1 to 256 devices");
         return;
     }
-    struct spec *specs = calloc(n, sizeof(*specs));
-    if (!specs)
-        error_set(&error, ENOMEM, "out of memory for a request");
-    else if (specs_from_json(specs, list, &parsed, &error) == 0)
-        request_add(daemon, specs, n, cwd, added, reply, &error);
-    else {
-        while (parsed-- > 0)
-            spec_clear(&specs[parsed]);
-        free(specs);
-    }
-    if (error.err)
+    if (zones && declare_zones(daemon, zones, &fresh, &error) < 0) {
         reply_error(reply, &error);
+        return;
+    }
+    if (n > 0) {
+        add_devices(daemon, list, &fresh, cwd, reply, &error);
+        if (error.err)
+            reply_error(reply, &error);
+        return;
+    }
+    zones_accept(daemon->zones, &fresh);
+    reply_result(reply, json_pack("{s:[]}", "devices"));
 }
 
 static void device_remove(struct daemon *daemon, const json_t *params, struct reply *reply)
@@ -192,13 +227,6 @@ static void stats(struct daemon *daemon, const json_t *params, struct reply *rep
         json_array_append_new(list, describe_stats(dev));
     }
     reply_result(reply, json_pack("{s:o}", "devices", list));
-}
-
-static void zone_list(struct daemon *daemon, const json_t *params, struct reply *reply)
-{
-    (void)daemon;
-    (void)params;
-    reply_result(reply, json_pack("{s:[]}", "zones"));
 }
 
 /* ---- commands of plugins --------------------------------------------------------------------- */
@@ -408,10 +436,13 @@ static const struct {
     {"device.list", device_list},
     {"device.show", device_show},
     {"device.command", device_command},
-    {"zone.list", zone_list},
+    {"zone.add", zone_add_method},
+    {"zone.list", zone_list_method},
+    {"zone.remove", zone_remove_method},
     {"plugin.list", plugin_list},
     {"plugin.rescan", plugin_rescan},
     {"plugin.retire", plugin_retire},
+    {"daemon.save", save_method},
     {"events.subscribe", events_subscribe},
     {"stats", stats},
     {"log.set", log_set},

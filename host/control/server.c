@@ -380,7 +380,7 @@ struct server *server_new(struct loop *loop, const char *path, mode_t mode,
     server->loop = loop;
     server->method = method;
     server->arg = arg;
-    if (claim_socket(&server->claim, path, mode, error) < 0)
+    if (claim_socket(&server->claim, path, SOCK_STREAM, mode, error) < 0)
         goto fail;
     server->listener = watch_new(loop, server->claim.fd, on_connect, server);
     server->later = timer_new(loop, on_later, server);

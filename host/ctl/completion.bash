@@ -53,11 +53,11 @@ _hvisor_vhost_ctl_command()
 _hvisor_vhost_ctl()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words=''
-    local own='add remove list show plugins events stats log zones shutdown help'
+    local own='add remove list show plugins events stats log zones zone save check shutdown help'
     local command
     command=$(_hvisor_vhost_ctl_command)
     COMPREPLY=()
-    if [[ $before == --control || ($command == add && ($before == [:=] || $word == [:=])) ]]; then
+    if [[ $before == --control || $command == check || ($command == add && ($before == [:=] || $word == [:=])) ]]; then
         [[ $word == [:=] ]] && word=''
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

@@ -10,9 +10,11 @@
 #include <config.h>
 #endif
 
+#include "ctl/check.h"
 #include "ctl/client.h"
 #include "ctl/copy.h"
 #include "ctl/print.h"
+#include "ctl/zone.h"
 #include "ctl/table.h"
 
 #include <ctype.h>
@@ -42,6 +44,7 @@ enum flag {
     FLAG_FORCE = 1,
     FLAG_RESCAN = 2,
     FLAG_RETIRE = 4,
+    FLAG_FILE = 8,
 };
 
 struct args {
@@ -129,6 +132,10 @@ static bool has(const struct args *args, enum flag flag)
 
 static int run_add(const struct args *args)
 {
+    if (has(args, FLAG_FILE)) {
+        json_t *files = zone_from_files(args->words, args->n);
+        return files ? call(args, "device.add", files, print_added) : CTL_REFUSED;
+    }
     json_t *params = json_pack("{s:o, s:o*}", "devices", word_list(args), "cwd",
                                working_directory());
     return call(args, "device.add", params, print_added);
@@ -183,6 +190,48 @@ static int run_log(const struct args *args)
 static int run_zones(const struct args *args)
 {
     return call(args, "zone.list", json_object(), print_zones);
+}
+
+static int run_zone(const struct args *args)
+{
+    const char *what = args->words[0];
+    if (strcmp(what, "remove") == 0 && args->n == 2)
+        return call(args, "zone.remove", json_pack("{s:s}", "id", args->words[1]), NULL);
+    if (strcmp(what, "add") != 0)
+        return complain(CTL_USAGE, "it is zone add ID ... or zone remove ID");
+    json_t *zone = zone_from_words(args->words + 1, args->n - 1);
+    return zone ? call(args, "zone.add", zone, NULL) : CTL_USAGE;
+}
+
+/* All of it or nothing: a file that starts a daemon is not to be half there. */
+static int save_text(const char *path, const char *text)
+{
+    char name[4096];
+    int n = snprintf(name, sizeof(name), "%s.new", path);
+    FILE *file = text && n < (int)sizeof(name) ? fopen(name, "w") : NULL;
+    bool ok = file && fputs(text, file) != EOF;
+    if (file && (fclose(file) == EOF || !ok || rename(name, path) < 0))
+        ok = false;
+    return ok ? CTL_OK : complain(CTL_REFUSED, "cannot write %s: %s", path, strerror(errno));
+}
+
+static int run_save(const struct args *args)
+{
+    struct client client;
+    json_t *result = NULL;
+    int rc = client_open(&client, args->control, args->wait);
+    if (rc == CTL_OK)
+        rc = client_call(&client, "daemon.save", json_object(), &result, NULL);
+    if (rc == CTL_OK)
+        rc = save_text(args->words[0], json_string_value(json_object_get(result, "text")));
+    json_decref(result);
+    client_close(&client);
+    return rc;
+}
+
+static int run_check(const struct args *args)
+{
+    return check_files(args->words, args->n, args->json);
 }
 
 static int run_shutdown(const struct args *args)
@@ -265,10 +314,11 @@ static int run_plugin_command(const struct args *args)
 static int run_help(const struct args *args);
 
 static const struct command commands[] = {
-    {"add", "SPEC...", "add devices, all of them or none",
+    {"add", "SPEC... | -f FILE...", "add devices, all of them or none",
      "A SPEC is PLUGIN:VALUE,OPTION=VALUE,...; the command plugins lists the options.\n"
+     "A FILE is one of hvisor-tool's JSON files: its zones come with it.\n"
      "Relative paths start at the working directory. Prints where each device can be found.",
-     0, 1, ANY, run_add},
+     FLAG_FILE, 1, ANY, run_add},
     {"remove", "[--force] ID...", "remove devices, all of them or none",
      "A device that a driver uses is removed with --force only.", FLAG_FORCE, 1, ANY, run_remove},
     {"list", "", "list the devices", NULL, 0, 0, 0, run_list},
@@ -284,6 +334,15 @@ static const struct command commands[] = {
     {"log", "[LEVEL]", "print or set the log level: error, warning, info or debug", NULL, 0, 0, 1,
      run_log},
     {"zones", "", "list the zones", NULL, 0, 0, 0, run_zones},
+    {"zone", "add ID [platform=P] [memory=HOST,GUEST,SIZE]... [slot=ADDR,LEN,IRQ]... | remove ID",
+     "declare a zone, or more slots of one, or give it up",
+     "Platforms are trap and hvisor; numbers may be hexadecimal.", 0, 2, ANY, run_zone},
+    {"save", "FILE", "write a configuration file that starts the daemon with what it has now", NULL,
+     0, 1, 1, run_save},
+    {"check", "VIRTIO.json [ZONE.json...]",
+     "check a virtio file of hvisor-tool, also against files of its zones",
+     "Needs no daemon. Prints everything the files disagree on, and then exits with 1.", 0, 1, ANY,
+     run_check},
     {"shutdown", "[--force]", "stop the daemon",
      "It refuses while guests use its devices, unless --force is given.", FLAG_FORCE, 0, 0,
      run_shutdown},
@@ -395,6 +454,8 @@ static int parse_option(struct args *args, char **argv, int *i)
         args->flags |= FLAG_RESCAN;
     else if (strcmp(option, "--retire") == 0)
         args->flags |= FLAG_RETIRE;
+    else if (strcmp(option, "--file") == 0 || strcmp(option, "-f") == 0)
+        args->flags |= FLAG_FILE;
     else
         return complain(CTL_USAGE, "there is no option %s: see " PROGRAM " --help", option);
     return CTL_OK;
@@ -444,6 +505,7 @@ static int check_words(const struct command *c, const struct args *args)
         return complain(CTL_USAGE, "%s does not take %s: it is " PROGRAM " %s%s%s", args->command,
                         args->flags & ~c->flags & FLAG_FORCE    ? "--force"
                         : args->flags & ~c->flags & FLAG_RESCAN ? "--rescan"
+                        : args->flags & ~c->flags & FLAG_FILE   ? "-f"
                                                                 : "--retire",
                         args->command, space, c->args);
     if (args->n < c->min || args->n > c->max)

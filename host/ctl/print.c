@@ -114,16 +114,28 @@ int print_result(FILE *to, const json_t *result)
 
 /* ---- devices --------------------------------------------------------------------------------- */
 
+/* Where a guest finds the device: a socket, or a zone's slot. */
+static const char *place_of(const json_t *dev, char *text, size_t size)
+{
+    const char *socket = text_of(dev, "socket"), *zone = text_of(dev, "zone");
+    const char *addr = text_of(dev, "addr"), *irq = text_of(dev, "irq");
+    if (socket || !zone || !addr || !irq)
+        return socket;
+    snprintf(text, size, "zone %s addr %s irq %s", zone, addr, irq);
+    return text;
+}
+
 int print_added(const json_t *result)
 {
     size_t i;
     json_t *dev;
     json_array_foreach(json_object_get(result, "devices"), i, dev) {
-        const char *socket = text_of(dev, "socket");
+        char text[VALUE_MAX];
+        const char *place = place_of(dev, text, sizeof(text));
         put_key(dev, "id");
         put_text(": ");
         put_key(dev, "transport");
-        put_line(socket ? " " : "", socket ? socket : "");
+        put_line(place ? " " : "", place ? place : "");
     }
     return CTL_OK;
 }
@@ -151,7 +163,7 @@ static void list_row(struct table *t, const json_t *dev)
     table_cell(t, text);
     cell_of(t, dev, "connected");
     table_cell(t, text_of(dev, "transport"));
-    table_cell(t, text_of(dev, "socket"));
+    table_cell(t, place_of(dev, text, sizeof(text)));
 }
 
 int print_list(const json_t *result)
@@ -164,7 +176,7 @@ int print_list(const json_t *result)
         puts("no devices");
         return CTL_OK;
     }
-    table_begin(&t, "ID|PLUGIN|STATE|CONNECTED|TRANSPORT|SOCKET");
+    table_begin(&t, "ID|PLUGIN|STATE|CONNECTED|TRANSPORT|WHERE");
     json_array_foreach(devices, i, dev)
         list_row(&t, dev);
     int rc = table_end(&t, 0);
@@ -250,16 +262,43 @@ int print_show(const json_t *dev)
     return rc;
 }
 
+static void zone_rows(struct table *t, const json_t *zone)
+{
+    const json_t *slots = json_object_get(zone, "slots");
+    size_t i;
+    json_t *slot;
+    json_array_foreach(slots, i, slot) {
+        cell_of(t, zone, "id");
+        table_cell(t, text_of(zone, "platform"));
+        cell_of(t, zone, "running");
+        table_cell(t, text_of(slot, "addr"));
+        table_cell(t, text_of(slot, "len"));
+        cell_of(t, slot, "irq");
+        table_cell(t, text_of(slot, "device"));
+    }
+    if (json_array_size(slots) > 0)
+        return;
+    cell_of(t, zone, "id");
+    table_cell(t, text_of(zone, "platform"));
+    cell_of(t, zone, "running");
+    for (i = 0; i < 4; i++)
+        table_cell(t, NULL);
+}
+
 int print_zones(const json_t *result)
 {
     const json_t *zones = json_object_get(result, "zones");
+    struct table t;
     size_t i;
     json_t *zone;
-    if (json_array_size(zones) == 0)
+    if (json_array_size(zones) == 0) {
         puts("no zones");
+        return CTL_OK;
+    }
+    table_begin(&t, ">ZONE|PLATFORM|RUNNING|ADDR|LEN|>IRQ|DEVICE");
     json_array_foreach(zones, i, zone)
-        print_result(stdout, zone);
-    return CTL_OK;
+        zone_rows(&t, zone);
+    return table_end(&t, 0);
 }
 
 /* ---- plugins --------------------------------------------------------------------------------- */

@@ -5,7 +5,9 @@
 #include "daemon.h"
 #include "plugin/registry.h"
 #include "plugin/services.h"
+#include "transport/mmio/mmio.h"
 #include "transport/vhost-user/vhost-user.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,7 +19,18 @@ static const struct hvv_option options[] = {
      .help = "name of the device; default: the plugin's name and a number"},
     {.name = "socket",
      .type = HVV_OPTION_PATH,
-     .help = "vhost-user socket; default: ID.sock in the socket directory"},
+     .help = "vhost-user socket; default without zones: ID.sock in the socket directory"},
+    {.name = "zone",
+     .type = HVV_OPTION_U64,
+     .max = PLAN_ZONES_MAX - 1,
+     .help = "zone whose guest has the device; default: the only zone there is"},
+    {.name = "addr",
+     .type = HVV_OPTION_U64,
+     .help = "address of the slot in the zone; default: a free one"},
+    {.name = "irq",
+     .type = HVV_OPTION_U64,
+     .max = UINT32_MAX,
+     .help = "interrupt of the slot in the zone; default: a free one"},
     {.name = "inband",
      .type = HVV_OPTION_BOOL,
      .dflt = "off",
@@ -110,8 +123,13 @@ static void destroy_instance(struct device *dev)
     services_sweep(dev);
 }
 
+static int stage(struct device *dev, struct slot *slot, struct error *error)
+{
+    return slot ? mmio_stage(dev, slot, error) : vhost_user_stage(dev, error);
+}
+
 struct device *create_device(struct daemon *daemon, struct spec *spec, const char *id,
-                             const char *cwd, struct error *error)
+                             struct slot *slot, const char *cwd, struct error *error)
 {
     struct device *dev = device_new(daemon, id, error);
     if (!dev) {
@@ -125,7 +143,7 @@ struct device *create_device(struct daemon *daemon, struct spec *spec, const cha
         goto free_device;
     if (create_instance(dev, error) < 0)
         goto free_worker;
-    if (vhost_user_stage(dev, error) < 0)
+    if (stage(dev, slot, error) < 0)
         goto destroy;
     dev->plugin->devices++;
     device_move(dev, DEVICE_STAGED);

@@ -13,9 +13,14 @@
 /* Options every device has, whatever its plugin. */
 extern const struct option_table host_options;
 
-/* Makes a staged device. Takes over `spec`, also on failure. NULL with error set. */
+struct slot;
+
+/*
+ * Makes a staged device in `slot`, or with a vhost-user socket if that is NULL. Takes over `spec`,
+ * also on failure. NULL with error set.
+ */
 struct device *create_device(struct daemon *daemon, struct spec *spec, const char *id,
-                             const char *cwd, struct error *error);
+                             struct slot *slot, const char *cwd, struct error *error);
 
 /* Destroys a staged or retired device and frees it. */
 void destroy_device(struct device *dev);

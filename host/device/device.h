@@ -37,6 +37,7 @@
 
 struct daemon;
 struct device;
+struct slot;
 
 enum device_state {
     DEVICE_NEW,
@@ -133,6 +134,7 @@ struct device {
 
     const struct transport_ops *transport;
     void *transport_state;
+    struct slot *slot;          /* of a zone, or NULL; control, once published */
 
     pthread_mutex_t lock;       /* watches, timers, broken_text, lines */
     TAILQ_HEAD(, hvv_watch) watches;

@@ -8,6 +8,7 @@
 #include "device/names.h"
 #include "plugin/dispatch.h"
 #include "util/container.h"
+#include "zone/zone.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ void request_free(struct request *request)
         spec_clear(&request->specs[i]);
     free(request->specs);
     free(request->ids);
+    free(request->slots);
     free(request->cwd);
     free(request->devices);
     free(request->removals);
@@ -54,9 +56,10 @@ static struct request *request_new(struct daemon *daemon, size_t n,
         request->done = done;
         request->arg = arg;
         request->ids = calloc(n, sizeof(request->ids[0]));
+        request->slots = calloc(n, sizeof(request->slots[0]));
         request->devices = calloc(n, sizeof(request->devices[0]));
     }
-    if (!request || !request->ids || !request->devices) {
+    if (!request || !request->ids || !request->slots || !request->devices) {
         request_free(request);
         error_set(error, ENOMEM, "out of memory for a request");
         return NULL;
@@ -96,10 +99,19 @@ static void publish(struct device *dev)
     daemon_event(dev->daemon, "device.published", dev->id, "plugin", dev->plugin->info.name);
 }
 
+/* Gives back the names and slots of the first `n` devices. */
+static void release(struct request *request, size_t n)
+{
+    while (n-- > 0) {
+        slot_release(request->slots[n]);
+        names_release(request->daemon->names, request->ids[n]);
+    }
+}
+
 static void finish_failed(struct request *request)
 {
-    for (size_t i = 0; i < request->n; i++)
-        names_release(request->daemon->names, request->ids[i]);
+    release(request, request->n);
+    zones_take_back(request->daemon->zones, &request->fresh);
     end_request(request);
 }
 
@@ -149,6 +161,7 @@ static void created_on_control(struct hvv_task *task)
     }
     for (size_t i = 0; i < request->n; i++)
         publish(request->devices[i]);
+    zones_accept(request->daemon->zones, &request->fresh);
     end_request(request);
 }
 
@@ -158,7 +171,7 @@ static void create_on_builder(struct hvv_task *task)
     request->task.run = created_on_control;
     for (size_t i = 0; i < request->n; i++) {
         request->devices[i] = create_device(request->daemon, &request->specs[i], request->ids[i],
-                                            request->cwd, &request->error);
+                                            request->slots[i], request->cwd, &request->error);
         if (!request->devices[i]) {
             destroy_all(request);
             request->task.run = failed_on_control;
@@ -177,15 +190,28 @@ static const char *wanted_id(const struct spec *spec)
     return NULL;
 }
 
-static int reserve_ids(struct request *request, struct error *error)
+static int reserve_one(struct request *request, size_t i, struct error *error)
+{
+    const struct spec *spec = &request->specs[i];
+    int rc = names_reserve(request->daemon->names, wanted_id(spec), spec->plugin, request->ids[i],
+                           sizeof(request->ids[i]), error);
+    if (rc < 0)
+        return rc;
+    rc = zones_place(request->daemon->zones, spec, request->ids[i], &request->fresh,
+                     &request->slots[i], error);
+    if (rc < 0) {
+        error_device(error, request->ids[i]);
+        names_release(request->daemon->names, request->ids[i]);
+    }
+    return rc;
+}
+
+static int reserve(struct request *request, struct error *error)
 {
     for (size_t i = 0; i < request->n; i++) {
-        const struct spec *spec = &request->specs[i];
-        int rc = names_reserve(request->daemon->names, wanted_id(spec), spec->plugin,
-                               request->ids[i], sizeof(request->ids[i]), error);
+        int rc = reserve_one(request, i, error);
         if (rc < 0) {
-            while (i-- > 0)
-                names_release(request->daemon->names, request->ids[i]);
+            release(request, i);
             return rc;
         }
     }
@@ -199,27 +225,35 @@ static void clear_specs(struct spec *specs, size_t n)
     free(specs);
 }
 
-int request_add(struct daemon *daemon, struct spec *specs, size_t n, const char *cwd,
-                void (*done)(struct request *request), void *arg, struct error *error)
+static int refuse(struct request *request, const struct error *error)
 {
-    struct request *request = NULL;
-    if (daemon->stopping)
-        error_set(error, ESHUTDOWN, "the daemon is shutting down");
-    else
-        request = request_new(daemon, n, done, arg, error);
+    zones_take_back(request->daemon->zones, &request->fresh);
+    request_free(request);
+    return -error->err;
+}
+
+int request_add(struct daemon *daemon, struct spec *specs, size_t n, struct zone_plans *fresh,
+                const char *cwd, void (*done)(struct request *request), void *arg,
+                struct error *error)
+{
+    struct request *request = request_new(daemon, n, done, arg, error);
     if (!request) {
         clear_specs(specs, n);
+        if (fresh)
+            zones_take_back(daemon->zones, fresh);
         return -error->err;
     }
     request->specs = specs;
-    if (cwd && !(request->cwd = strdup(cwd)))
+    if (fresh)
+        request->fresh = *fresh;
+    if (daemon->stopping)
+        error_set(error, ESHUTDOWN, "the daemon is shutting down");
+    else if (cwd && !(request->cwd = strdup(cwd)))
         error_set(error, ENOMEM, "out of memory for a request");
     else
-        reserve_ids(request, error);
-    if (error->err) {
-        request_free(request);
-        return -error->err;
-    }
+        reserve(request, error);
+    if (error->err)
+        return refuse(request, error);
     daemon->requests++;
     request->task.run = create_on_builder;
     builder_post(daemon->builder, &request->task);
@@ -237,6 +271,7 @@ static void gone_on_control(struct hvv_task *task)
     struct removal *removal = (struct removal *)(void *)task;
     struct request *request = removal->request;
     names_release(request->daemon->names, removal->id);
+    slot_release(removal->slot);
     log_write(HVV_LOG_INFO, removal->id, "removed");
     daemon_event(request->daemon, "device.removed", removal->id, NULL, NULL);
     if (--request->pending == 0)
@@ -306,7 +341,8 @@ int request_remove(struct daemon *daemon, const char *const *ids, size_t n, bool
         struct device *dev = request->devices[i];
         snprintf(request->ids[i], sizeof(request->ids[i]), "%s", dev->id);
         request->removals[i] =
-            (struct removal){.request = request, .dev = dev, .id = request->ids[i]};
+            (struct removal){.request = request, .dev = dev, .id = request->ids[i],
+                             .slot = dev->slot};
         dev->removal = &request->removals[i];
         device_move(dev, DEVICE_QUIESCING);
     }

@@ -2,7 +2,7 @@
 /*
  * request.h - adding and removing devices: each request is one transaction. Control thread.
  *
- *     request_add:     reserve ids -> [builder] create all -> listen on all -> publish all -> done
+ *     request_add:     reserve ids and slots -> [builder] create all -> listen on all -> publish all -> done
  *                      a failure at any step destroys what was created, in reverse
  *     request_remove:  quiesce all -> each: retire -> [builder] destroy -> when all are gone: done
  *
@@ -13,6 +13,7 @@
 #define HOST_DEVICE_REQUEST_H
 
 #include "device/device.h"
+#include "zone/plan.h"
 
 #define REQUEST_DEVICES_MAX 256u
 
@@ -24,6 +25,7 @@ struct removal {
     struct request *request;
     struct device *dev;
     const char *id;
+    struct slot *slot;    /* taken until it is gone, or NULL */
 };
 
 struct request {
@@ -31,6 +33,8 @@ struct request {
     size_t n;
     struct spec *specs;
     char (*ids)[DEVICE_ID_MAX + 1]; /* also the result: what was added or removed */
+    struct zone_plans fresh;        /* zones it brought along: taken back if it fails */
+    struct slot **slots;            /* taken for the devices; NULL: a vhost-user socket */
     char *cwd;
     struct device **devices;
     struct removal *removals;       /* n of them, for a removal */
@@ -42,12 +46,14 @@ struct request {
 };
 
 /*
- * Adds `n` devices, all or none. Takes over the specs in any case. `cwd` is what relative paths are
+ * Adds `n` devices, all or none. Takes over the specs in any case, and what zones_declare() said is
+ * fresh (or NULL), to be taken back if the devices cannot be added. `cwd` is what relative paths are
  * relative to, or NULL. 0: done() comes later, and request_free() is the caller's; -errno with
  * error set: it does not.
  */
-int request_add(struct daemon *daemon, struct spec *specs, size_t n, const char *cwd,
-                void (*done)(struct request *request), void *arg, struct error *error);
+int request_add(struct daemon *daemon, struct spec *specs, size_t n, struct zone_plans *fresh,
+                const char *cwd, void (*done)(struct request *request), void *arg,
+                struct error *error);
 
 /* Removes `n` devices; refused, nothing changed, if one is unknown or (unless forced) in use. */
 int request_remove(struct daemon *daemon, const char *const *ids, size_t n, bool force,

@@ -36,10 +36,10 @@ static bool replace_pages(uintptr_t address)
         size_t page = atomic_load(&g->page);
         uintptr_t at = address & ~((uintptr_t)page - 1);
         size_t rest = base + atomic_load(&g->size) - at;
+        atomic_store(atomic_load(&g->lost), true); /* before anybody can read a zero */
         if (mmap((void *)at, rest, PROT_READ | PROT_WRITE,
                  MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
             return false;
-        atomic_store(atomic_load(&g->lost), true);
         return true;
     }
     return false;

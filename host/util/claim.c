@@ -159,7 +159,7 @@ static int check_path(const char *path, struct error *error)
     return 0;
 }
 
-int claim_socket(struct claim *c, const char *path, mode_t mode, struct error *error)
+int claim_socket(struct claim *c, const char *path, int type, mode_t mode, struct error *error)
 {
     char name[CLAIM_PATH_MAX + sizeof(LOCK_SUFFIX)];
     memset(c, 0, sizeof(*c));
@@ -176,7 +176,7 @@ int claim_socket(struct claim *c, const char *path, mode_t mode, struct error *e
     rc = clear_path(path, error);
     if (rc < 0)
         goto unlock;
-    rc = c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    rc = c->fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (rc < 0) {
         rc = error_set(error, errno, "cannot create a socket for %s: %s", path, strerror(errno));
         goto unlock;

@@ -14,6 +14,7 @@
 
 #include "util/error.h"
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #define CLAIM_PATH_MAX 107u /* bytes: what sun_path of a Unix socket holds, less the final zero */
@@ -28,10 +29,10 @@ struct claim {
 };
 
 /*
- * Binds a non-blocking stream socket to `path` with permissions `mode`. It does not listen, so a
- * connect is refused. 0, or -errno with error set and nothing left behind.
+ * Binds a non-blocking socket of `type` (SOCK_STREAM, SOCK_SEQPACKET) to `path` with permissions
+ * `mode`. It does not listen, so a connect is refused. 0, or -errno with error set and nothing left behind.
  */
-int claim_socket(struct claim *c, const char *path, mode_t mode, struct error *error);
+int claim_socket(struct claim *c, const char *path, int type, mode_t mode, struct error *error);
 
 /* Removes the socket file, if it is still ours, and the lock. Does nothing if not claimed. */
 void claim_release(struct claim *c);

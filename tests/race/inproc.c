@@ -84,6 +84,8 @@ void inproc_start(struct inproc *in, unsigned workers, const char *plugins)
                              .stuck_seconds = INPROC_SECONDS, .poll_us = 20};
     d->conf = &in->conf;
     TAILQ_INIT(&d->devices);
+    zones_init(&in->zones, d);
+    d->zones = &in->zones;
     d->loop = loop_new();
     d->names = names_new();
     d->workers = calloc(workers + 1, sizeof(d->workers[0]));

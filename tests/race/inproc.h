@@ -9,6 +9,7 @@
 #include "control/server.h"
 #include "daemon.h"
 #include "device/builder.h"
+#include "zone/zone.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@
 struct inproc {
     struct conf conf;
     struct daemon daemon;
+    struct zones zones;
     char dir[64]; /* of the sockets */
 };
 

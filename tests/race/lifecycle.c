@@ -34,7 +34,7 @@ static void add(bool bad)
         must(spec_parse(&specs[i], text, &error) == 0, "%s", error.text);
     }
     over = false;
-    must(request_add(&in.daemon, specs, DEVICES, "/", on_done, bad ? &in : NULL, &error) == 0, "%s",
+    must(request_add(&in.daemon, specs, DEVICES, NULL, "/", on_done, bad ? &in : NULL, &error) == 0, "%s",
          error.text);
     inproc_run(&in, &over);
     must(bad == TAILQ_EMPTY(&in.daemon.devices), "added or not, the other was expected");

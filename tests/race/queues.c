@@ -22,7 +22,7 @@
 #define IN_ORDER (1ull << 35)
 #define FEATURES (1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX)
 
-struct slot {
+struct exchange {
     uint8_t *out, *in;
     uint64_t out_gpa, in_gpa;
     uint64_t value;
@@ -32,8 +32,8 @@ struct guest {
     struct device *dev;
     struct queue *queue;
     struct ring ring;
-    struct slot slots[SLOTS];
-    struct slot *idle[SLOTS];
+    struct exchange slots[SLOTS];
+    struct exchange *idle[SLOTS];
     unsigned n_idle;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -85,7 +85,7 @@ static int kick(void *arg)
 static void guest_add(struct guest *g)
 {
     while (g->n_idle) {
-        struct slot *s = g->idle[g->n_idle - 1];
+        struct exchange *s = g->idle[g->n_idle - 1];
         struct ring_seg seg[2] = {{s->out_gpa, RACER_BYTES}, {s->in_gpa, RACER_BYTES}};
         s->value = (uint64_t)inproc_random(UINT32_MAX) << 20 | (uint64_t)(s - g->slots);
         memcpy(s->out, &s->value, RACER_BYTES);
@@ -105,7 +105,7 @@ static bool guest_reap(struct guest *g)
     int n = ring_reap(&g->ring, done, SLOTS);
     must(n >= 0, "queue %u: %s", g->queue->index, g->ring.error);
     for (int i = 0; i < n; i++) {
-        struct slot *s = done[i].token;
+        struct exchange *s = done[i].token;
         uint64_t answer;
         memcpy(&answer, s->in, RACER_BYTES);
         must(done[i].len == RACER_BYTES, "%u bytes written", done[i].len);
@@ -185,7 +185,7 @@ static void guest_new(struct guest *g, struct queue *q, bool in_order)
     g->ring.kick = kick;
     g->ring.kick_arg = g;
     for (unsigned i = 0; i < SLOTS; i++) {
-        struct slot *s = &g->slots[i];
+        struct exchange *s = &g->slots[i];
         s->out = guestmem_alloc(&mem, 0, RACER_BYTES, 8);
         s->in = guestmem_alloc(&mem, 0, RACER_BYTES, 8);
         must(s->out && s->in, "no memory for a request");

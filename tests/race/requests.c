@@ -65,7 +65,7 @@ static void add_some(unsigned first)
     if (bad)
         must(spec_add(&specs[n - 1], "refuse", NULL, &error) == 0, "%s", error.text);
     under_way++;
-    must(request_add(&in.daemon, specs, n, "/", on_added, NULL, &error) == 0, "%s", error.text);
+    must(request_add(&in.daemon, specs, n, NULL, "/", on_added, NULL, &error) == 0, "%s", error.text);
 }
 
 static void on_removed(struct request *request)
@@ -233,7 +233,7 @@ static void add_group(void)
         must(spec_parse(&specs[i], text, &error) == 0, "%s", error.text);
     }
     request_over = false;
-    must(request_add(&in.daemon, specs, GROUP, "/", on_group, NULL, &error) == 0, "%s", error.text);
+    must(request_add(&in.daemon, specs, GROUP, NULL, "/", on_group, NULL, &error) == 0, "%s", error.text);
     inproc_run(&in, &request_over);
 }
 

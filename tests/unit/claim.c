@@ -67,7 +67,7 @@ static void test_good(void)
     struct claim c;
     struct error e = {0};
     struct stat st;
-    CHECK(claim_socket(&c, "a.sock", 0640, &e) == 0 && e.err == 0);
+    CHECK(claim_socket(&c, "a.sock", SOCK_STREAM, 0640, &e) == 0 && e.err == 0);
     CHECK(lstat("a.sock", &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 07777) == 0640);
     CHECK(st.st_ino == c.ino && st.st_dev == c.dev);
     CHECK(lstat("a.sock.lock", &st) == 0 && (st.st_mode & 07777) == 0600);
@@ -85,15 +85,15 @@ static void test_twice(void)
 {
     struct claim c, d;
     struct error e = {0};
-    CHECK(claim_socket(&c, "a.sock", 0600, &e) == 0);
-    CHECK(claim_socket(&d, "a.sock", 0600, &e) == -EADDRINUSE);
+    CHECK(claim_socket(&c, "a.sock", SOCK_STREAM, 0600, &e) == 0);
+    CHECK(claim_socket(&d, "a.sock", SOCK_STREAM, 0600, &e) == -EADDRINUSE);
     CHECK(strstr(e.text, "a.sock") && strstr(e.text, "in use"));
     CHECK(!d.path && entries(".") == 2);
     claim_release(&d);
     CHECK(entries(".") == 2);
     claim_release(&c);
     memset(&e, 0, sizeof(e));
-    CHECK(claim_socket(&d, "a.sock", 0600, &e) == 0);
+    CHECK(claim_socket(&d, "a.sock", SOCK_STREAM, 0600, &e) == 0);
     claim_release(&d);
 }
 
@@ -107,11 +107,11 @@ static void test_stale(void)
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0)
-        _exit(claim_socket(&c, "a.sock", 0600, &e) == 0 ? 0 : 1);
+        _exit(claim_socket(&c, "a.sock", SOCK_STREAM, 0600, &e) == 0 ? 0 : 1);
     CHECK(waitpid(pid, &status, 0) == pid && status == 0);
     CHECK(entries(".") == 2 && lstat("a.sock", &old) == 0);
     int keep = open("a.sock", O_PATH | O_CLOEXEC); /* so that the inode number is not used again */
-    CHECK(claim_socket(&c, "a.sock", 0600, &e) == 0);
+    CHECK(claim_socket(&c, "a.sock", SOCK_STREAM, 0600, &e) == 0);
     CHECK(lstat("a.sock", &new) == 0 && new.st_ino != old.st_ino);
     close(keep);
     claim_release(&c);
@@ -129,14 +129,14 @@ static void test_other_process(void)
     pid_t pid = fork();
     if (pid == 0) {
         close(down[1]);
-        byte = claim_socket(&c, "a.sock", 0600, &e) == 0 ? 'y' : 'n';
+        byte = claim_socket(&c, "a.sock", SOCK_STREAM, 0600, &e) == 0 ? 'y' : 'n';
         if (write(up[1], &byte, 1) != 1 || read(down[0], &byte, 1) != 0)
             _exit(1);
         claim_release(&c);
         _exit(0);
     }
     CHECK(read(up[0], &byte, 1) == 1 && byte == 'y');
-    CHECK(claim_socket(&c, "a.sock", 0600, &e) == -EADDRINUSE);
+    CHECK(claim_socket(&c, "a.sock", SOCK_STREAM, 0600, &e) == -EADDRINUSE);
     close(down[1]);
     CHECK(waitpid(pid, &status, 0) == pid && status == 0);
     close(down[0]);
@@ -150,7 +150,7 @@ static void test_replaced(void)
 {
     struct claim c;
     struct error e = {0};
-    CHECK(claim_socket(&c, "a.sock", 0600, &e) == 0);
+    CHECK(claim_socket(&c, "a.sock", SOCK_STREAM, 0600, &e) == 0);
     CHECK(rename("a.sock", "b.sock") == 0);
     touch("a.sock");
     claim_release(&c);
@@ -165,10 +165,10 @@ static void test_lock_renewed(void)
     struct error e = {0};
     int old = open("a.sock.lock", O_CREAT | O_RDONLY | O_CLOEXEC, 0600);
     CHECK(flock(old, LOCK_EX | LOCK_NB) == 0);
-    CHECK(claim_socket(&c, "a.sock", 0600, &e) == -EADDRINUSE);
+    CHECK(claim_socket(&c, "a.sock", SOCK_STREAM, 0600, &e) == -EADDRINUSE);
     CHECK(unlink("a.sock.lock") == 0);
     memset(&e, 0, sizeof(e));
-    CHECK(claim_socket(&c, "a.sock", 0600, &e) == 0);
+    CHECK(claim_socket(&c, "a.sock", SOCK_STREAM, 0600, &e) == 0);
     close(old);
     claim_release(&c);
     CHECK(entries(".") == 0);
@@ -179,7 +179,7 @@ static void refuse(const char *path, int err, const char *word)
     struct claim c;
     struct error e = {0};
     int files = open_files(), before = entries(".");
-    CHECK(claim_socket(&c, path, 0600, &e) == -err);
+    CHECK(claim_socket(&c, path, SOCK_STREAM, 0600, &e) == -err);
     if (e.err != err || !strstr(e.text, word))
         printf("# %s: %d \"%s\"\n", path, e.err, e.text);
     CHECK(e.err == err && strstr(e.text, word));
@@ -217,7 +217,7 @@ static void test_longest(void)
     struct error e = {0};
     memset(path, 'x', CLAIM_PATH_MAX);
     path[CLAIM_PATH_MAX] = '\0';
-    CHECK(claim_socket(&c, path, 0600, &e) == 0);
+    CHECK(claim_socket(&c, path, SOCK_STREAM, 0600, &e) == 0);
     claim_release(&c);
     CHECK(entries(".") == 0);
 }

@@ -127,6 +127,46 @@ result "not UTF-8" says 2 "is not UTF-8"
 run --version
 result "version" [ "$code" -eq 0 ]
 
+# ---- files, which need no daemon ----------------------------------------------------------------
+
+data=$srcdir/tests/data/hvisor
+run check "$data/qemu-aarch64.json"
+result "check a file" gave 0 "$data/qemu-aarch64.json: 1 zone, 3 devices, 1 disabled" ""
+run check "$data/qemu-aarch64.json" "$data/qemu-aarch64-zone1.json"
+result "check two files that agree" gave 0 \
+    "$data/qemu-aarch64-zone1.json: zone 1 agrees: 3 devices, 1 memory region" ""
+run check --json "$data/qemu-x86_64.json" "$data/qemu-x86_64-zone1.json"
+result "check --json of files that agree" gave 0 "[]" ""
+cp "$data/qemu-aarch64.json" v.json
+sed 's/0x9000000/0x50001000/g; s/, 78\]/]/; s/"0xa003c00"/"0xa004000"/' \
+    "$data/qemu-aarch64-zone1.json" > z.json
+run check v.json z.json "$data/qemu-aarch64-zone1.json"
+result "check prints everything" gave 1 \
+    "z.json: memory_regions[1]: the io region 0x50001000-0x50001fff overlaps the ram region \
+0x50000000-0x7fffffff (memory_regions[0])
+v.json: zones[0].devices[0]: 0xa003c00-0xa003dff is in no region of the zone: add a virtio region \
+with this physical_start
+v.json: zones[0].devices[0]: irq 78 is not in interrupts: add it there
+$data/qemu-aarch64-zone1.json: zone 1 agrees: 3 devices, 1 memory region" ""
+run --json check v.json z.json
+result "check --json prints everything" [ "$code $(grep -o '"message"' out | wc -l)" = "1 3" ]
+run check "$data/board-rk3588-scmi.json"
+result "check a file that is wrong" says 1 "zones[0].devices[0].type is \"scmi\""
+run check z.json
+result "check with the files confused" says 1 "z.json: this is the configuration of a zone"
+run check v.json v.json
+result "check with no file of a zone" says 1 "v.json: zone_id is missing"
+run check nothing.json
+result "check without a file" says 1 "cannot open nothing.json: No such file"
+run check "$data/odd.json"
+result "check warns" [ "$code $(grep -c '^hvisor-vhost-ctl: warning: ' err)" = "0 5" ]
+sed 's/"0xa003400", "virtual_start": "0xa003400"/"0xa003800", "virtual_start": "0xa003800"/;
+    s/0x600/0x200/; s/75, //' "$data/qemu-aarch64-zone1.json" > z.json
+sed '/"gpu"/,/enable/s/enable/disable/' v.json > w.json
+run check w.json z.json
+result "a spare slot that is none is only a warning" \
+    [ "$code $(grep -c 'is disabled and is no spare slot' err)" = "0 3" ]
+
 # ---- with one -----------------------------------------------------------------------------------
 
 start_daemon
@@ -150,7 +190,7 @@ run remove --force -- --odd
 result "remove --force, and words after --" sent 'device.remove {"ids":["--odd"],"force":true}'
 
 run list
-result "list" gave 0 "ID           PLUGIN     STATE              CONNECTED  TRANSPORT   SOCKET
+result "list" gave 0 "ID           PLUGIN     STATE              CONNECTED  TRANSPORT   WHERE
 blk0         blk 1.0.0  published          yes        vhost-user  /run/x/blk0.sock
 a-long-name  blk 1.0.0  published, broken  no         vhost-user  /run/x/l.sock
 a-long-name is broken: head 300 >= size ?[31m256" ""

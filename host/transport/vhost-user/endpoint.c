@@ -198,7 +198,8 @@ static int claim_path(struct endpoint *e, struct error *error)
     char *dflt = NULL;
     if (!path && asprintf(&dflt, "%s/%s.sock", conf->socket_dir, e->dev->id) < 0)
         return error_set(error, ENOMEM, "out of memory for device %s", e->dev->id);
-    int rc = claim_socket(&e->claim, path ? path : dflt, conf->socket_mode, error);
+    int rc = claim_socket(&e->claim, path ? path : dflt, SOCK_STREAM, conf->socket_mode,
+                          error);
     free(dflt);
     if (rc < 0)
         snprintf(error->option, sizeof(error->option), "socket");

@@ -13,7 +13,7 @@
  * before GET_VRING_BASE.
  */
 #include "daemon.h"
-#include "transport/vhost-user/peer-fd.h"
+#include "transport/peer-fd.h"
 #include "transport/vhost-user/vhost-user.h"
 #include "util/container.h"
 

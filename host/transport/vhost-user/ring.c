@@ -5,7 +5,7 @@
  * The control thread sets them up while the queue is stopped; the worker uses them while it runs.
  * Descriptors come from a peer, and are only ever used without blocking (peer-fd.h).
  */
-#include "transport/vhost-user/peer-fd.h"
+#include "transport/peer-fd.h"
 #include "transport/vhost-user/vhost-user.h"
 
 #include <errno.h>

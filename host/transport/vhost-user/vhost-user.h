@@ -7,7 +7,7 @@
  *     session.c    one connection: bytes to messages and back                  (door: a message)
  *     messages.c   what each message does
  *     ring.c       a queue's descriptors: kicks in, calls out
- *     peer-fd.c    such a descriptor: never waits, whatever the peer does to it
+ *     ../peer-fd.c such a descriptor: never waits, whatever the peer does to it
  *
  * Everything runs on the control thread, but for what ring.c does on the queue's worker. Messages
  * are handled one at a time: one that has to wait for a worker (a ring that must fall quiet) keeps

@@ -5,8 +5,8 @@
  * O_NONBLOCK belongs to the open file, which the peer still has and can change at any moment. So it
  * is not relied on: each kind of file has a way of its own not to wait.
  */
-#ifndef HOST_TRANSPORT_VHOST_USER_PEER_FD_H
-#define HOST_TRANSPORT_VHOST_USER_PEER_FD_H
+#ifndef HOST_TRANSPORT_PEER_FD_H
+#define HOST_TRANSPORT_PEER_FD_H
 
 /* A descriptor and, in one more bit, that it is a socket; so that both change as one. -1: none. */
 #define PEER_FD_SOCKET (1 << 30)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* peer-fd.c - see peer-fd.h. Any thread. */
-#include "transport/vhost-user/peer-fd.h"
+#include "transport/peer-fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
