@@ -7,7 +7,7 @@ FLAGS = -std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -pthread -fno-omit-frame-p
 HOST = -I$(SRC)/host -DPLUGINDIR='"/nowhere"' -DRUNSTATEDIR='"/nowhere"'
 LIBS = -lev -lconfig -ljansson -lelf -ldl -luring
 
-TARGETS = chain conf control message spec
+TARGETS = chain conf control hvisor-json message registers spec
 host := $(patsubst $(SRC)/%,%,$(shell find $(SRC)/host -name '*.c'))
 host := $(filter-out host/main.c host/ctl/%,$(host))
 blk := $(patsubst $(SRC)/%,%,$(wildcard $(SRC)/plugins/blk/*.c))
