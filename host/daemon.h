@@ -36,7 +36,7 @@ struct daemon {
     struct zones *zones;
     struct trap *trap;         /* or NULL: no trap socket */
     struct names *names;       /* ids in use, also by requests under way */
-    unsigned requests;         /* adds and removals under way */
+    unsigned requests;         /* under way on the builder: adds, removals, looks at plugins */
     bool stopping;             /* nothing more is added */
     void (*quiet)(struct daemon *daemon); /* stopping, and the last request ended; main.c */
 };

@@ -72,8 +72,8 @@ static void devices_gone(struct daemon *daemon)
 }
 
 /*
- * Drains and removes what is published; when nothing is, lets the monitors go and stops. Called once requests that were
- * under way have ended; those are answered, and adds among them undone.
+ * Drains and removes what is published; when nothing is, lets the monitors go and stops. Called once
+ * what was under way has ended; that was answered, and adds among it undone.
  */
 static void remove_all(struct daemon *daemon)
 {

@@ -307,8 +307,10 @@ static void job_done(struct hvv_task *task)
         reply_error(job->reply, &job->error);
     else
         reply_result(job->reply, job->result);
+    struct daemon *daemon = job->daemon;
     json_decref(job->params);
     free(job);
+    request_ended(daemon);
 }
 
 static void job_on_builder(struct hvv_task *task)
@@ -322,13 +324,18 @@ static void job_on_builder(struct hvv_task *task)
 static void start_job(struct daemon *daemon, const json_t *params, struct reply *reply,
                       void (*work)(struct plugin_job *job))
 {
+    struct error error = {0};
     struct plugin_job *job = calloc(1, sizeof(*job));
-    if (!job) {
-        struct error error = {0};
+    if (daemon->stopping)
+        error_set(&error, ESHUTDOWN, "the daemon is shutting down");
+    else if (!job)
         error_set(&error, ENOMEM, "out of memory for a request");
+    if (error.err) {
+        free(job);
         reply_error(reply, &error);
         return;
     }
+    daemon->requests++;
     job->daemon = daemon;
     job->reply = reply;
     job->params = params ? json_deep_copy(params) : json_object();

@@ -67,14 +67,18 @@ static struct request *request_new(struct daemon *daemon, size_t n,
     return request;
 }
 
+void request_ended(struct daemon *daemon)
+{
+    if (--daemon->requests == 0 && daemon->stopping)
+        daemon->quiet(daemon);
+}
+
 /* The request is over, one way or the other. */
 static void end_request(struct request *request)
 {
     struct daemon *daemon = request->daemon;
-    daemon->requests--;
     request->done(request); /* frees it */
-    if (daemon->stopping && daemon->requests == 0)
-        daemon->quiet(daemon);
+    request_ended(daemon);
 }
 
 /* ---- add ------------------------------------------------------------------------------------- */

@@ -61,6 +61,9 @@ int request_remove(struct daemon *daemon, const char *const *ids, size_t n, bool
 
 void request_free(struct request *request);
 
+/* One of daemon->requests, of any kind, is over: a daemon that waits for that shuts down. */
+void request_ended(struct daemon *daemon);
+
 /* The published device called `id`, or NULL with error set. */
 struct device *request_find(struct daemon *daemon, const char *id, struct error *error);
 
