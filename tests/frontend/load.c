@@ -44,6 +44,7 @@ struct load_options {
     bool in_order;
     bool verify;
     bool json;
+    bool stay;
 };
 
 /* Per request slot; hangs off blk_request.user. */
@@ -593,6 +594,14 @@ static int measure(struct load *load)
     return 1;
 }
 
+/* Until whoever started this closes our standard input. */
+static void stay_connected(void)
+{
+    fflush(stdout);
+    while (getchar() != EOF)
+        continue;
+}
+
 static int run(struct load *load)
 {
     const struct load_options *o = &load->opt;
@@ -605,6 +614,8 @@ static int run(struct load *load)
         complain("out of memory");
     else if (!open_device(load))
         status = measure(load);
+    if (!status && o->stay)
+        stay_connected();
     blkdev_close(&load->dev);
     free(load->slot);
     free(load->cursor);
@@ -633,11 +644,12 @@ static const char help[] =
     "  --verify          check data: reads after a first pass that fills the disk, writes by\n"
     "                    reading each block back\n"
     "  --json            one JSON object instead of text\n"
+    "  --stay            stay connected, idle, until standard input ends\n"
     "Sizes may end in k, M or G. Exit status: 0 done, 1 failed, 2 wrong usage.\n";
 
 enum { OPT_RW = 256, OPT_BS, OPT_DEPTH, OPT_QUEUES, OPT_THREADS, OPT_NUM, OPT_SECONDS, OPT_IOS,
        OPT_SIZE, OPT_POLL, OPT_WAIT, OPT_INDIRECT, OPT_NO_EVENT_IDX, OPT_IN_ORDER, OPT_VERIFY,
-       OPT_JSON, OPT_HELP };
+       OPT_JSON, OPT_STAY, OPT_HELP };
 
 static const struct option options[] = {
     { "rw", required_argument, NULL, OPT_RW },
@@ -656,6 +668,7 @@ static const struct option options[] = {
     { "in-order", no_argument, NULL, OPT_IN_ORDER },
     { "verify", no_argument, NULL, OPT_VERIFY },
     { "json", no_argument, NULL, OPT_JSON },
+    { "stay", no_argument, NULL, OPT_STAY },
     { "help", no_argument, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 },
 };
@@ -716,6 +729,7 @@ static bool take_flag(struct load_options *o, int opt)
     case OPT_IN_ORDER: o->in_order = true; return true;
     case OPT_VERIFY: o->verify = true; return true;
     case OPT_JSON: o->json = true; return true;
+    case OPT_STAY: o->stay = true; return true;
     default: return false;
     }
 }

@@ -35,6 +35,7 @@ row()
     (
         set -eE
         daemon_pid=
+        reader=         # of the log of a guest, while somebody waits for a line
         guests=()
         trap 'echo "line $LINENO: $BASH_COMMAND" >> "$dir/error"' ERR
         trap end_row EXIT
@@ -117,6 +118,7 @@ end_row()
     trap '' HUP INT TERM
     trap - ERR
     set +e
+    [ -z "$reader" ] || kill -TERM "$reader" 2> /dev/null
     for pid in "${guests[@]}"; do
         kill -TERM "$pid" 2> /dev/null
         wait "$pid" 2> /dev/null
@@ -145,36 +147,45 @@ finish()
 
 # ---- waiting ------------------------------------------------------------------------------------
 
-# wait_for WHAT COMMAND...: until the command succeeds.
-wait_for()
-{
-    local what=$1 deadline=$((SECONDS + limit))
-
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "waited $limit s for $what"
-        sleep 0.05
-    done
-}
-
-# Waits until the process is gone; the shell, its parent, collects it in the meantime.
+# wait_gone PID SECONDS
 wait_gone()
 {
-    timeout "$2" tail --pid="$1" -s 0.05 -f /dev/null
+    "$guest/wait-gone" "$2" "$1"
 }
 
-# wait_line LOG PATTERN: also ends when the guest does, so that a failure shows its own reason.
+# wait_lines FIRST COUNT LOG PATTERN: until the guest started last has printed so many lines with
+# the pattern, counted from line FIRST of its log (+1), or from now on (0). A guest that ends or
+# fails before that ends the row with its own reason.
+wait_lines()
+{
+    local status=0
+
+    # tail ends with the guest, at the deadline, or when nobody reads any more.
+    count_lines "$2" "$4" "${3##*/}" \
+        < <(exec timeout "$limit" tail -n "$1" -f --pid="$guest_pid" "$3" 2> /dev/null) &
+    reader=$!
+    wait "$reader" || status=$?
+    reader=
+    [ "$status" -eq 0 ] || exit 1
+}
+
+# count_lines COUNT PATTERN LOG: of the lines on stdin; LOG is for the reason if there are too few.
+count_lines()
+{
+    local count=$1 line
+
+    while IFS= read -r line; do
+        [[ ! $line =~ not\ ok:|^guest:\ failed ]] || fail "$line"
+        [[ ! $line =~ $2 ]] || count=$((count - 1))
+        [ "$count" -gt 0 ] || exit 0
+    done
+    fail "no '$2' in $3 when the guest had ended or $limit s were over"
+}
+
+# wait_line LOG PATTERN: also if the guest has said it already.
 wait_line()
 {
-    wait_for "'$2' in ${1##*/}" guest_said "$@"
-}
-
-guest_said()
-{
-    grep -q -- "$2" "$1" 2> /dev/null && return 0
-    ! grep -q '^guest: failed\|not ok:' "$1" 2> /dev/null ||
-        fail "$(grep -m 1 'not ok:\|^guest: failed' "$1")"
-    return 1
+    wait_lines +1 1 "$@"
 }
 
 # ---- the daemon ---------------------------------------------------------------------------------
@@ -184,10 +195,21 @@ control()
     timeout 20 "$build/hvisor-vhost-ctl" --control "$dir/control" "$@" 2>> "$dir/ctl.log"
 }
 
-daemon_answers()
+# Whichever comes first: the daemon's first answer, or its end.
+wait_answer()
 {
-    kill -0 "$daemon_pid" 2> /dev/null || fail "the daemon ended at once"
-    control list > /dev/null
+    local asker first='' status=0
+
+    timeout "$limit" "$build/hvisor-vhost-ctl" --control "$dir/control" --wait "$limit" list \
+        > /dev/null 2>> "$dir/ctl.log" &
+    asker=$!
+    wait -n -p first "$asker" "$daemon_pid" || status=$?
+    [ "$first" = "$asker" ] || kill -TERM "$asker" 2> /dev/null || true
+    if [ "$first" = "$daemon_pid" ]; then
+        daemon_pid=
+        fail "the daemon ended at once with status $status"
+    fi
+    [ "$status" -eq 0 ] || fail "the daemon did not answer: $(tail -n 1 "$dir/ctl.log")"
 }
 
 start_daemon()
@@ -195,8 +217,7 @@ start_daemon()
     "$build/hvisor-vhost" --plugin-dir "$build/plugins.d" --control "$dir/control" \
         --socket-dir "$dir/s" "$@" < /dev/null >> "$dir/daemon.log" 2>&1 &
     daemon_pid=$!
-    wait_for "the daemon to answer" daemon_answers
-    : > "$dir/ctl.log"      # the attempts that came too early are no news
+    wait_answer
 }
 
 # It is to drain, leave no socket behind and exit 0.
