@@ -26,7 +26,7 @@ static bool check_memory(struct queue *q)
         return false;
     if (atomic_load_explicit(&q->dev->broken, memory_order_relaxed))
         vq->broken = true; /* another queue, or the plugin, has told why */
-    else if (memory_lost(vq->memory[vq->epoch]))
+    else if (virtq_lost_memory(vq))
         virtq_break(vq, "queue %u: guest memory was truncated", q->index);
     return !vq->broken;
 }

@@ -142,6 +142,14 @@ void virtq_set_memory(struct virtq *vq, struct memory *memory, const struct virt
     }
 }
 
+bool virtq_lost_memory(const struct virtq *vq)
+{
+    for (int i = 0; i < 2; i++)
+        if (vq->memory[i] && memory_lost(vq->memory[i]))
+            return true;
+    return false;
+}
+
 void virtq_break(struct virtq *vq, const char *fmt, ...)
 {
     if (vq->broken)
@@ -151,7 +159,10 @@ void virtq_break(struct virtq *vq, const char *fmt, ...)
     char text[256];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    if (virtq_lost_memory(vq)) /* zeroes were read in its place, and look like a bad ring */
+        snprintf(text, sizeof(text), "queue %u: guest memory was truncated", vq->index);
+    else
+        vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
     vq->owner->broken(vq->owner_arg, text);
 }

@@ -163,7 +163,13 @@ void virtq_settle(struct virtq *vq);
  */
 void virtq_set_memory(struct virtq *vq, struct memory *memory, const struct virtq_ring *ring);
 
-/* Latches the queue: nothing is popped or shown any more. Tells the owner once. Worker. */
+/* A file behind guest memory got shorter: what is read there is zeroes. Worker, running queue. */
+bool virtq_lost_memory(const struct virtq *vq);
+
+/*
+ * Latches the queue: nothing is popped or shown any more. Tells the owner once, why; if guest
+ * memory was lost, that is the reason, whatever was found in the zeroes. Worker.
+ */
 void virtq_break(struct virtq *vq, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Between the files of this folder. */
