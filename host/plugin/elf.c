@@ -22,6 +22,7 @@
 #define SHOWN_MAX 200u  /* longest path a message shows whole */
 #define MAJORS_MAX 4u   /* other majors that a message names */
 #define MAJOR_DIGITS 4u /* longest number taken for a major */
+#define SEGMENTS_MAX 64u /* program headers; linkers write about ten */
 
 #define WANTED_CLASS (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32)
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -49,6 +50,8 @@ struct look {
     uint64_t size;
     Elf *elf;
     GElf_Ehdr header;
+    GElf_Phdr segments[SEGMENTS_MAX];
+    unsigned n_segments;
     struct error *error;
 };
 
@@ -172,14 +175,210 @@ static int check_whole(struct look *look)
     if (!fits(look, h->e_phoff, (uint64_t)h->e_phnum * h->e_phentsize) ||
         !fits(look, h->e_shoff, (uint64_t)h->e_shnum * h->e_shentsize))
         return truncated(look);
-    for (int i = 0; i < h->e_phnum; i++) {
-        GElf_Phdr segment;
-        if (!gelf_getphdr(look->elf, i, &segment))
+    if (h->e_phnum > SEGMENTS_MAX)
+        return error_set(look->error, ENOEXEC,
+                         "plugin %s has %u program headers, the limit is %u: link it anew",
+                         elf_shown(look->path), (unsigned)h->e_phnum, SEGMENTS_MAX);
+    for (; look->n_segments < h->e_phnum; look->n_segments++) {
+        GElf_Phdr *segment = &look->segments[look->n_segments];
+        if (!gelf_getphdr(look->elf, (int)look->n_segments, segment))
             return damaged(look);
-        if (segment.p_type == PT_LOAD && !fits(look, segment.p_offset, segment.p_filesz))
+        if (segment->p_type == PT_LOAD && !fits(look, segment->p_offset, segment->p_filesz))
             return truncated(look);
     }
     return 0;
+}
+
+/* ---- segments: the dynamic linker believes every word of them -------------------------------- */
+
+static int spoilt(struct look *look, const char *why)
+{
+    return error_set(look->error, ENOEXEC,
+                     "plugin %s has damaged program headers: %s; copy it again",
+                     elf_shown(look->path), why);
+}
+
+/* Is [at, at + bytes) inside [start, start + size)? None of the sums can wrap. */
+static bool inside(uint64_t at, uint64_t bytes, uint64_t start, uint64_t size)
+{
+    return at >= start && at - start <= size && bytes <= size - (at - start);
+}
+
+/* The segment that has these addresses loaded, or NULL. */
+static const GElf_Phdr *loaded(const struct look *look, uint64_t at, uint64_t bytes)
+{
+    for (unsigned i = 0; i < look->n_segments; i++) {
+        const GElf_Phdr *s = &look->segments[i];
+        if (s->p_type == PT_LOAD && inside(at, bytes, s->p_vaddr, s->p_memsz))
+            return s;
+    }
+    return NULL;
+}
+
+/* These bytes of the file, at these addresses. */
+static const GElf_Phdr *loaded_from(const struct look *look, uint64_t at, uint64_t offset,
+                                    uint64_t bytes)
+{
+    const GElf_Phdr *s = loaded(look, at, bytes);
+    return s && inside(offset, bytes, s->p_offset, s->p_filesz) &&
+           offset - s->p_offset == at - s->p_vaddr ? s : NULL;
+}
+
+/* What is loaded: in order, apart, and the first has the headers themselves. */
+static int check_loads(struct look *look)
+{
+    const GElf_Ehdr *h = &look->header;
+    const GElf_Phdr *first = NULL;
+    uint64_t end = 0;
+    for (unsigned i = 0; i < look->n_segments; i++) {
+        const GElf_Phdr *s = &look->segments[i];
+        if (s->p_type != PT_LOAD)
+            continue;
+        if (s->p_filesz > s->p_memsz)
+            return spoilt(look, "a PT_LOAD segment is larger in the file than in memory");
+        if (s->p_memsz > INT64_MAX || s->p_vaddr > INT64_MAX - s->p_memsz)
+            return spoilt(look, "a PT_LOAD segment is beyond the end of memory");
+        if (s->p_vaddr < end)
+            return spoilt(look, "PT_LOAD segments overlap or are out of order");
+        end = s->p_vaddr + s->p_memsz;
+        first = first ? first : s;
+    }
+    if (!first)
+        return spoilt(look, "no PT_LOAD segment");
+    uint64_t headers = h->e_phoff + (uint64_t)h->e_phnum * h->e_phentsize; /* in the file: fits() */
+    if (first->p_offset != 0 || headers > first->p_filesz)
+        return spoilt(look, "the first PT_LOAD segment does not cover the ELF header and them");
+    return 0;
+}
+
+/* Only the linker's word for "read-only from here on" may reach to the end of the last page. */
+static bool relro_fits(const struct look *look, const GElf_Phdr *relro)
+{
+    const GElf_Phdr *s = loaded(look, relro->p_vaddr, 0);
+    return s && s->p_align <= UINT32_MAX &&
+           inside(relro->p_vaddr, relro->p_memsz, s->p_vaddr, s->p_memsz + s->p_align);
+}
+
+/* What the dynamic linker looks at in memory must have been loaded. */
+static int check_parts(struct look *look)
+{
+    for (unsigned i = 0; i < look->n_segments; i++) {
+        const GElf_Phdr *s = &look->segments[i];
+        switch (s->p_type) {
+        case PT_PHDR:
+            if (s->p_offset != look->header.e_phoff ||
+                !loaded_from(look, s->p_vaddr, s->p_offset, s->p_filesz))
+                return spoilt(look, "PT_PHDR is not where they are");
+            break;
+        case PT_INTERP:
+        case PT_NOTE:
+        case PT_GNU_EH_FRAME:
+        case PT_GNU_PROPERTY:
+            if (s->p_memsz > s->p_filesz ||
+                (s->p_memsz && !loaded_from(look, s->p_vaddr, s->p_offset, s->p_filesz)))
+                return spoilt(look, "notes or tables outside the PT_LOAD segments");
+            break;
+        case PT_TLS:
+            if (s->p_filesz > s->p_memsz || s->p_memsz > INT32_MAX || s->p_align > INT32_MAX ||
+                (s->p_align & (s->p_align - 1)) ||
+                (s->p_filesz && !loaded_from(look, s->p_vaddr, s->p_offset, s->p_filesz)))
+                return spoilt(look, "PT_TLS is outside the PT_LOAD segments or no real size");
+            break;
+        case PT_GNU_RELRO:
+            if (s->p_memsz && !relro_fits(look, s))
+                return spoilt(look, "PT_GNU_RELRO is outside the PT_LOAD segments");
+        }
+    }
+    return 0;
+}
+
+static bool is_address(int64_t tag)
+{
+    return tag == DT_STRTAB || tag == DT_SYMTAB || tag == DT_HASH || tag == DT_GNU_HASH ||
+           tag == DT_RELA || tag == DT_JMPREL || tag == DT_INIT || tag == DT_FINI ||
+           tag == DT_INIT_ARRAY || tag == DT_FINI_ARRAY || tag == DT_PLTGOT ||
+           tag == DT_VERNEED || tag == DT_VERDEF || tag == DT_VERSYM;
+}
+
+/* The table in the file's PT_DYNAMIC: ends, has names and symbols, and points at what is loaded. */
+static int check_dynamic_entries(struct look *look, const GElf_Phdr *dynamic)
+{
+    Elf_Data *data = elf_getdata_rawchunk(look->elf, (int64_t)dynamic->p_offset,
+                                          dynamic->p_filesz, ELF_T_DYN);
+    bool names = false, symbols = false;
+    GElf_Dyn entry;
+    if (!data)
+        return damaged(look);
+    for (int i = 0; gelf_getdyn(data, i, &entry); i++) {
+        if (entry.d_tag == DT_NULL)
+            return names && symbols ? 0 : spoilt(look, "PT_DYNAMIC leads to no symbols");
+        names = names || entry.d_tag == DT_STRTAB;
+        symbols = symbols || entry.d_tag == DT_SYMTAB;
+        if (is_address(entry.d_tag) && !loaded(look, entry.d_un.d_ptr, 1))
+            return spoilt(look, "an address in PT_DYNAMIC is in no PT_LOAD segment");
+    }
+    return spoilt(look, "PT_DYNAMIC has no end");
+}
+
+static int check_dynamic(struct look *look)
+{
+    const GElf_Phdr *dynamic = NULL;
+    for (unsigned i = 0; i < look->n_segments; i++) {
+        if (look->segments[i].p_type != PT_DYNAMIC)
+            continue;
+        if (dynamic)
+            return spoilt(look, "two PT_DYNAMIC segments");
+        dynamic = &look->segments[i];
+    }
+    if (!dynamic)
+        return spoilt(look, "no PT_DYNAMIC segment");
+    const GElf_Phdr *load = loaded_from(look, dynamic->p_vaddr, dynamic->p_offset,
+                                        dynamic->p_filesz);
+    if (!load || dynamic->p_memsz != dynamic->p_filesz)
+        return spoilt(look, "PT_DYNAMIC is not inside a PT_LOAD segment");
+    return check_dynamic_entries(look, dynamic);
+}
+
+/* A section of the running program, with the rights that it needs. */
+static bool section_is_loaded(const struct look *look, const GElf_Shdr *section)
+{
+    const GElf_Phdr *s;
+    if (!(section->sh_flags & SHF_ALLOC) || section->sh_size == 0)
+        return true;
+    if (section->sh_type != SHT_NOBITS)
+        s = loaded_from(look, section->sh_addr, section->sh_offset, section->sh_size);
+    else if (section->sh_flags & SHF_TLS) /* takes up no addresses */
+        return true;
+    else
+        s = loaded(look, section->sh_addr, section->sh_size);
+    return s && (s->p_flags & PF_R) && (!(section->sh_flags & SHF_WRITE) || (s->p_flags & PF_W)) &&
+           (!(section->sh_flags & SHF_EXECINSTR) || (s->p_flags & PF_X));
+}
+
+/* The sections tell what the segments must have: one that is no longer PT_LOAD is missed here. */
+static int check_sections(struct look *look)
+{
+    Elf_Scn *section = NULL;
+    GElf_Shdr header;
+    while ((section = elf_nextscn(look->elf, section))) {
+        if (!gelf_getshdr(section, &header))
+            return damaged(look);
+        if (!section_is_loaded(look, &header))
+            return spoilt(look, "a section is not in a PT_LOAD segment with its rights");
+    }
+    return 0;
+}
+
+static int check_segments(struct look *look)
+{
+    int rc = check_loads(look);
+    if (rc == 0)
+        rc = check_parts(look);
+    if (rc == 0)
+        rc = check_dynamic(look);
+    if (rc == 0)
+        rc = check_sections(look);
+    return rc;
 }
 
 static Elf_Scn *find_section(struct look *look, uint32_t type, GElf_Shdr *header)
@@ -293,6 +492,8 @@ int elf_check(const char *path, int fd, struct error *error)
         rc = check_no_program(&look);
     if (rc == 0)
         rc = check_entry(&look);
+    if (rc == 0)
+        rc = check_segments(&look);
     elf_end(look.elf);
     return rc;
 }

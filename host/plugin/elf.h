@@ -3,9 +3,10 @@
  * elf.h - what can be known about a plugin file before any of its code runs.
  *
  * dlopen() runs a file's constructors before anybody can look at it, and maps a cut-off file only
- * to die of SIGBUS later. So the headers and the dynamic symbols are read first, as plain data.
- * This tells honest files apart: right machine, whole, a plugin, of our ABI. It is no defence
- * against a file made to harm; the safety of the plugin directory is (registry.h).
+ * to die of SIGBUS later; damaged program headers make the dynamic linker itself crash. So the
+ * headers, what they load and the dynamic symbols are read first, as plain data. This tells honest
+ * files apart: right machine, whole, a plugin, of our ABI. It is no defence against a file made to
+ * harm; the safety of the plugin directory is (registry.h).
  *
  * Pure but for reading the file; any thread.
  */

@@ -391,6 +391,182 @@ Test(loader, a_segment_beyond_the_end_is_refused)
     leak_check();
 }
 
+/* ---- damaged program headers: the dynamic linker would crash on them ------------------------- */
+
+static Elf64_Phdr *nth_segment(unsigned char *bytes, uint32_t type, unsigned nth)
+{
+    Elf64_Ehdr *header = (Elf64_Ehdr *)(void *)bytes;
+    Elf64_Phdr *segments = (Elf64_Phdr *)(void *)(bytes + header->e_phoff);
+    for (unsigned i = 0; i < header->e_phnum; i++)
+        if (segments[i].p_type == type && nth-- == 0)
+            return &segments[i];
+    cr_assert_fail("no segment of type %u", type);
+    return NULL;
+}
+
+static Elf64_Dyn *dynamic_entries(unsigned char *bytes)
+{
+    return (Elf64_Dyn *)(void *)(bytes + nth_segment(bytes, PT_DYNAMIC, 0)->p_offset);
+}
+
+static void header_not_loaded(unsigned char *b)
+{
+    nth_segment(b, PT_LOAD, 0)->p_offset = 4096;
+}
+static void first_is_short(unsigned char *b)
+{
+    nth_segment(b, PT_LOAD, 0)->p_filesz = 64;
+}
+static void first_is_none(unsigned char *b)
+{
+    nth_segment(b, PT_LOAD, 0)->p_type = PT_NULL;
+}
+static void code_is_none(unsigned char *b)
+{
+    nth_segment(b, PT_LOAD, 1)->p_type = PT_NULL;
+}
+static void code_is_unknown(unsigned char *b)
+{
+    nth_segment(b, PT_LOAD, 1)->p_type = 0x61234567;
+}
+static void code_is_no_code(unsigned char *b)
+{
+    nth_segment(b, PT_LOAD, 1)->p_flags = PF_R;
+}
+static void all_are_none(unsigned char *b)
+{
+    Elf64_Ehdr *header = (Elf64_Ehdr *)(void *)b;
+    Elf64_Phdr *segments = (Elf64_Phdr *)(void *)(b + header->e_phoff);
+    for (unsigned i = 0; i < header->e_phnum; i++)
+        segments[i].p_type = segments[i].p_type == PT_LOAD ? PT_NULL : segments[i].p_type;
+}
+static void code_elsewhere(unsigned char *b)
+{
+    nth_segment(b, PT_LOAD, 1)->p_vaddr = 0;
+}
+static void code_far_away(unsigned char *b)
+{
+    nth_segment(b, PT_LOAD, 1)->p_vaddr = UINT64_MAX - 4095;
+}
+static void less_in_memory(unsigned char *b)
+{
+    nth_segment(b, PT_LOAD, 1)->p_memsz = 1;
+}
+static void loaded_twice(unsigned char *b)
+{
+    nth_segment(b, PT_DYNAMIC, 0)->p_type = PT_LOAD;
+}
+static void no_dynamic(unsigned char *b)
+{
+    nth_segment(b, PT_DYNAMIC, 0)->p_type = PT_NULL;
+}
+static void two_dynamics(unsigned char *b)
+{
+    nth_segment(b, PT_GNU_RELRO, 0)->p_type = PT_DYNAMIC;
+}
+static void dynamic_outside(unsigned char *b)
+{
+    nth_segment(b, PT_DYNAMIC, 0)->p_vaddr = 1ull << 40;
+}
+static void dynamic_elsewhere(unsigned char *b)
+{
+    nth_segment(b, PT_DYNAMIC, 0)->p_vaddr -= 16;
+}
+static void dynamic_endless(unsigned char *b)
+{
+    Elf64_Phdr *dynamic = nth_segment(b, PT_DYNAMIC, 0);
+    Elf64_Dyn *entries = dynamic_entries(b);
+    for (size_t i = 0; i < dynamic->p_filesz / sizeof(*entries); i++)
+        if (entries[i].d_tag == DT_NULL)
+            entries[i].d_tag = DT_DEBUG;
+}
+static void dynamic_empty(unsigned char *b)
+{
+    dynamic_entries(b)->d_tag = DT_NULL;
+}
+static void symbols_outside(unsigned char *b)
+{
+    Elf64_Dyn *entries = dynamic_entries(b);
+    for (; entries->d_tag != DT_NULL; entries++)
+        if (entries->d_tag == DT_SYMTAB)
+            entries->d_un.d_ptr = 1ull << 40;
+}
+static void tables_outside(unsigned char *b)
+{
+    nth_segment(b, PT_GNU_EH_FRAME, 0)->p_vaddr = 1ull << 40;
+}
+static void headers_elsewhere(unsigned char *b)
+{
+    nth_segment(b, PT_GNU_EH_FRAME, 0)->p_type = PT_PHDR;
+}
+static void tls_outside(unsigned char *b)
+{
+    Elf64_Phdr *s = nth_segment(b, PT_GNU_EH_FRAME, 0);
+    s->p_type = PT_TLS;
+    s->p_vaddr = 1ull << 40;
+}
+static void relro_outside(unsigned char *b)
+{
+    nth_segment(b, PT_GNU_RELRO, 0)->p_memsz = 1ull << 40;
+}
+static void too_many(unsigned char *b)
+{
+    ((Elf64_Ehdr *)(void *)b)->e_phnum = 65;
+}
+
+static const struct {
+    void (*spoil)(unsigned char *bytes);
+    const char *reason;
+} damages[] = {
+    {header_not_loaded, "the first PT_LOAD segment does not cover the ELF header"},
+    {first_is_short, "the first PT_LOAD segment does not cover the ELF header"},
+    {first_is_none, "the first PT_LOAD segment does not cover the ELF header"},
+    {code_is_none, "an address in PT_DYNAMIC is in no PT_LOAD segment"}, /* DT_INIT */
+    {code_is_unknown, "an address in PT_DYNAMIC is in no PT_LOAD segment"},
+    {code_is_no_code, "a section is not in a PT_LOAD segment with its rights"},
+    {all_are_none, "no PT_LOAD segment"},
+    {code_elsewhere, "PT_LOAD segments overlap or are out of order"},
+    {code_far_away, "a PT_LOAD segment is beyond the end of memory"},
+    {less_in_memory, "a PT_LOAD segment is larger in the file than in memory"},
+    {loaded_twice, "PT_LOAD segments overlap or are out of order"},
+    {no_dynamic, "no PT_DYNAMIC segment"},
+    {two_dynamics, "two PT_DYNAMIC segments"},
+    {dynamic_outside, "PT_DYNAMIC is not inside a PT_LOAD segment"},
+    {dynamic_elsewhere, "PT_DYNAMIC is not inside a PT_LOAD segment"},
+    {dynamic_endless, "PT_DYNAMIC has no end"},
+    {dynamic_empty, "PT_DYNAMIC leads to no symbols"},
+    {symbols_outside, "an address in PT_DYNAMIC is in no PT_LOAD segment"},
+    {tables_outside, "notes or tables outside the PT_LOAD segments"},
+    {headers_elsewhere, "PT_PHDR is not where they are"},
+    {tls_outside, "PT_TLS is outside the PT_LOAD segments"},
+    {relro_outside, "PT_GNU_RELRO is outside the PT_LOAD segments"},
+    {too_many, "has 65 program headers, the limit is 64"},
+};
+
+Test(loader, damaged_program_headers_are_refused)
+{
+    struct files files;
+    size_t size;
+    files_make(&files);
+    for (size_t i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
+        char name[32];
+        unsigned char *bytes = files_read(files_built("ok-two-majors.so"), &size);
+        damages[i].spoil(bytes);
+        snprintf(name, sizeof(name), "damage-%zu.so", i);
+        files_write(&files, name, bytes, size);
+        free(bytes);
+        /* First, or the linker's own crash would be all there is to read. */
+        int fd = open(files_path(&files, name), O_RDONLY | O_CLOEXEC);
+        struct error error = {0};
+        cr_assert(elf_check(name, fd, &error) == -ENOEXEC, "damage %zu (%s) was not seen", i,
+                  damages[i].reason);
+        close(fd);
+        check_refused(files_path(&files, name), ENOEXEC, damages[i].reason);
+    }
+    files_remove(&files);
+    leak_check();
+}
+
 /* The reason must not be cut off, however long the path is. */
 Test(loader, the_reason_fits_behind_a_long_path)
 {
