@@ -8,8 +8,17 @@
 #include <string.h>
 
 #define STATUS_OFFSET 32 /* of the status byte after the header, in a slot of blk.c */
+#define USED_MARK 0xa5a5a5a5u /* in entries of the used ring that the device has not come to */
 
 /* ---- coming and going ------------------------------------------------------------------------ */
+
+/* No request is under way: nobody writes there now. See evil_untouched(). */
+static void mark_used_ring(struct blkdev *dev)
+{
+    struct ring *r = &dev->ring[0];
+    for (unsigned i = ring_shared_used_idx(r); i < r->opt.num; i++)
+        r->used->ring[i] = (struct vring_used_elem){USED_MARK, USED_MARK};
+}
 
 static bool open_dev(struct world *w, struct blkdev *dev, const struct blkdev_options *options)
 {
@@ -19,6 +28,8 @@ static bool open_dev(struct world *w, struct blkdev *dev, const struct blkdev_op
     o.path = path.s;
     int err = blkdev_open(dev, &o);
     dev->opt.path = NULL; /* its text ends here */
+    if (!err)
+        mark_used_ring(dev);
     return !err || row_fail("a front-end on %s: %s (%s)", w->id, dev->fe.error, strerror(-err));
 }
 
@@ -52,6 +63,7 @@ bool evil_works(struct world *w, struct blkdev *dev)
         rc = blk_read(&dev->queue[0], 8, data, sizeof(data));
     if (rc != 0)
         return row_fail("well-formed I/O on %s ended with %d", w->id, rc);
+    mark_used_ring(dev);
     return w->kind == ON_NULL || blk_verify(data, sizeof(data), 8, seed) < 0 ||
            row_fail("%s returned wrong data", w->id);
 }
@@ -193,6 +205,27 @@ static bool err_signalled(struct blkdev *dev)
     return poll(&p, 1, WAIT_MS) == 1 || row_fail("the error descriptor was not signalled");
 }
 
+/*
+ * All entries behind the used index are as they were: marked, or zero after ring_reset(). One that was
+ * written and not shown differs from the last.
+ */
+bool evil_untouched(const struct blkdev *dev, uint16_t used)
+{
+    const struct ring *r = &dev->ring[0];
+    const struct vring_used_elem *entry = r->used->ring, *last = &entry[r->opt.num - 1];
+    uint16_t now = ring_shared_used_idx(r);
+    if (now != used)
+        return row_fail("the used index went from %u to %u", used, now);
+    bool marked = last->id == USED_MARK && last->len == USED_MARK;
+    if (used < r->opt.num && (last->id || last->len) && !marked)
+        return row_fail("the last entry of the used ring was written");
+    for (unsigned i = used; i < r->opt.num; i++) /* none, once the ring has gone round */
+        if (entry[i].id != last->id || entry[i].len != last->len)
+            return row_fail("used entry %u was written behind the used index %u: id %u, %u bytes",
+                            i, used, entry[i].id, entry[i].len);
+    return true;
+}
+
 bool evil_broken(struct world *w, struct blkdev *dev, const char *parts, uint16_t used,
                  uint64_t since, uint64_t *ns)
 {
@@ -207,8 +240,8 @@ bool evil_broken(struct world *w, struct blkdev *dev, const char *parts, uint16_
         return row_fail("GET_STATUS: %s", dev->fe.error);
     if (!(status & NEEDS_RESET))
         return row_fail("GET_STATUS is 0x%x, without DEVICE_NEEDS_RESET", status);
-    uint16_t now = ring_shared_used_idx(&dev->ring[0]);
-    return now == used || row_fail("the used index went from %u to %u", used, now);
+    /* The neighbour shares the worker: once it was served, the broken ring was passed as well. */
+    return churn_flows(&w->neighbour, 8) && evil_untouched(dev, used);
 }
 
 bool evil_refused(struct fe *fe, int err, const char *what)

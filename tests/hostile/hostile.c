@@ -17,7 +17,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BOUND_MS 3000 /* others may be using this machine at the same time */
+#define BOUND_MS 3000 /* and BOUND_TIMES what it took before any row: the machine may be busy */
+#define BOUND_TIMES 20u
+#define QUIET_REQUESTS 256u /* of the neighbour, to find that out */
 #define BOUND_SANITIZED_MS 6000
 #define SLACK_KIB 10240u /* holes in the heap; a leak in every row adds up to more */
 #define SLACK_SANITIZED_KIB 65536u
@@ -137,6 +139,19 @@ static bool warm_up(struct world *w)
     return snapshot_take(&w->base, &w->d);
 }
 
+/* How long the neighbour and device.list take while nobody attacks, on this machine as it is. */
+static bool find_bound(struct world *w)
+{
+    atomic_store(&w->neighbour.worst_ns, 0);
+    atomic_store(&w->ping_worst_ns, 0);
+    if (!churn_flows(&w->neighbour, QUIET_REQUESTS))
+        return false;
+    uint64_t b = churn_worst_ns(&w->neighbour), ping = atomic_load(&w->ping_worst_ns);
+    w->bound_ms = (w->sanitized ? BOUND_SANITIZED_MS : BOUND_MS) +
+                  (unsigned)(BOUND_TIMES * (b > ping ? b : ping) / 1000000);
+    return true;
+}
+
 static bool world_start(struct world *w)
 {
     static const char *const env[] = {"ASAN_OPTIONS=quarantine_size_mb=1:malloc_context_size=8",
@@ -146,10 +161,9 @@ static bool world_start(struct world *w)
     const char *sanitize = getenv("HVV_SANITIZE");
     w->sanitized = sanitize && sanitize[0];
     w->all = getenv("HVV_TEST_ALL") && strcmp(getenv("HVV_TEST_ALL"), "0") != 0;
-    w->bound_ms = w->sanitized ? BOUND_SANITIZED_MS : BOUND_MS;
     w->log_at = 0;
     return daemon_prepare(&w->d, &options) && daemon_start(&w->d) && add_disks(w) && subscribe(w) &&
-           open_neighbour(w) && ping_start(w) && warm_up(w);
+           open_neighbour(w) && ping_start(w) && warm_up(w) && find_bound(w);
 }
 
 static void world_end(struct world *w, bool stop)

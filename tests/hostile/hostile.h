@@ -123,10 +123,13 @@ bool evil_kick(struct blkdev *dev);
 bool evil_event(struct world *w, const char *event, const char *parts);
 /*
  * The device is broken, for a reason that has `parts`: event, error descriptor, DEVICE_NEEDS_RESET;
- * the used index is still `used`. *ns (or NULL): how long that took from `since`.
+ * the used index is still `used`, and the used ring was not written behind it, also after the
+ * neighbour was served again. *ns (or NULL): how long that took from `since`.
  */
 bool evil_broken(struct world *w, struct blkdev *dev, const char *parts, uint16_t used,
                  uint64_t since, uint64_t *ns);
+/* Nothing was completed: the used index is `used`, no entry of the used ring behind it written. */
+bool evil_untouched(const struct blkdev *dev, uint16_t used);
 /* Waits until the used index is `idx`. */
 bool evil_used(struct blkdev *dev, uint16_t idx);
 /* True if the request was refused and the connection lives on. */

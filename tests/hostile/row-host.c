@@ -14,14 +14,81 @@
 
 /* ---- class 26: the ring is refilled as fast as it is served ---------------------------------- */
 
+/*
+ * What the neighbour gets beside an attack is measured against what it got just before, by itself:
+ * a busy machine slows down both. An attack goes on until the neighbour has done its share, so one
+ * that starves it never ends by itself, however short it was meant to be.
+ */
+#define SHARE 512u        /* requests of the neighbour */
+#define SHARE_ALL 4096u
+#define TIMES 20u         /* slower than alone, and then: */
+#define PLUS_MS 2000u     /* for its share */
+#define PLUS_GAP_MS 1000u /* for one request */
+
+struct share {
+    uint64_t requests, until; /* how many, and neighbour.done at the end */
+    uint64_t alone_ns, alone_worst_ns, start;
+    uint64_t least;           /* deadline: the attack lasts that long at least */
+};
+
+static bool share_begin(struct world *w, struct share *s)
+{
+    struct churn *b = &w->neighbour;
+    s->requests = w->all ? SHARE_ALL : SHARE;
+    atomic_store(&b->worst_ns, 0);
+    s->start = clock_ns();
+    if (!churn_flows(b, s->requests))
+        return false;
+    s->alone_ns = clock_ns() - s->start;
+    s->alone_worst_ns = churn_worst_ns(b);
+    atomic_store(&b->worst_ns, 0);
+    s->start = clock_ns();
+    s->until = atomic_load(&b->done) + s->requests;
+    s->least = clock_deadline(w->all ? 5000 : 500);
+    return true;
+}
+
+static uint64_t share_limit(const struct world *w, const struct share *s)
+{
+    return s->alone_ns * TIMES + (w->sanitized ? 2u : 1u) * PLUS_MS * 1000000ull;
+}
+
+/* Is the attack to go on? */
+static bool share_open(struct world *w, const struct share *s)
+{
+    if (clock_ns() - s->start > share_limit(w, s))
+        return false;
+    return clock_left_ms(s->least) > 0 || atomic_load(&w->neighbour.done) < s->until;
+}
+
+/* Before the attack ends: what the neighbour gets afterwards does not count. */
+static bool share_end(struct world *w, const struct share *s)
+{
+    uint64_t done = atomic_load(&w->neighbour.done), ms = (clock_ns() - s->start) / 1000000;
+    uint64_t worst = churn_worst_ns(&w->neighbour);
+    uint64_t limit = s->alone_worst_ns * TIMES +
+                     (w->sanitized ? 2u : 1u) * PLUS_GAP_MS * 1000000ull;
+    if (done < s->until)
+        return row_fail("the neighbour did %llu of %llu requests in %llu ms, alone it did all in "
+                        "%llu ms", (unsigned long long)(done + s->requests - s->until),
+                        (unsigned long long)s->requests, (unsigned long long)ms,
+                        (unsigned long long)s->alone_ns / 1000000);
+    return worst <= limit ||
+           row_fail("a request of the neighbour took %llu ms, the limit is %llu; alone the longest "
+                    "took %llu us", (unsigned long long)worst / 1000000,
+                    (unsigned long long)limit / 1000000,
+                    (unsigned long long)s->alone_worst_ns / 1000);
+}
+
 static void greedy(struct world *w)
 {
     const struct blkdev_options o = {.event_idx = w->arg != NULL, .num = 1024, .slots = 512,
                                      .capacity = 4096, .poll = true};
-    uint64_t deadline = clock_deadline(w->all ? 5000 : 500), done = 0;
-    MUST(evil_open(w, &o));
+    uint64_t done = 0;
+    struct share share;
+    MUST(evil_open(w, &o) && share_begin(w, &share));
     struct blk_queue *q = &w->a.queue[0];
-    while (clock_left_ms(deadline) > 0) {
+    while (share_open(w, &share)) {
         struct blk_request *req, *ended[64];
         while ((req = blk_take(q))) {
             req->type = VIRTIO_BLK_T_IN;
@@ -38,6 +105,7 @@ static void greedy(struct world *w)
             blk_put(q, ended[i]);
         done += (uint64_t)n;
     }
+    MUST(share_end(w, &share));
     CHECK(blk_drain(q) == 0, "the requests are not done");
     CHECK(done > 1000, "only %llu requests", (unsigned long long)done);
 }
@@ -46,14 +114,15 @@ static void greedy(struct world *w)
 static void long_chains(struct world *w)
 {
     const struct blkdev_options o = {.event_idx = true, .num = 1024, .slots = 4};
-    uint64_t deadline = clock_deadline(w->all ? 5000 : 500);
+    struct share share;
     MUST(evil_open(w, &o));
     struct buffers b = evil_buffers(&w->a, VIRTIO_BLK_T_FLUSH, 0);
     evil_desc(&w->a, 0, b.header, 16, VRING_DESC_F_NEXT, 1);
     for (unsigned i = 1; i < 1023; i++)
         evil_desc(&w->a, i, b.data, 0, VRING_DESC_F_NEXT, i + 1);
     evil_desc(&w->a, 1023, b.status, 1, VRING_DESC_F_WRITE, 0);
-    for (uint16_t used = 0; clock_left_ms(deadline) > 0;) {
+    MUST(share_begin(w, &share));
+    for (uint16_t used = 0; share_open(w, &share);) {
         evil_offer(&w->a, 0);
         MUST(evil_kick(&w->a));
         uint64_t limit = clock_deadline(WAIT_MS);
@@ -61,6 +130,7 @@ static void long_chains(struct world *w)
             CHECK(clock_left_ms(limit) > 0, "a chain of 1024 is not done");
         used++;
     }
+    MUST(share_end(w, &share));
 }
 
 /* ---- class 11: removed under load ------------------------------------------------------------ */

@@ -130,6 +130,7 @@ static bool broke_for_memory(struct world *w)
     char reason[256] = "";
     uint64_t deadline = clock_deadline(WAIT_MS);
     while (!reason[0] && clock_left_ms(deadline) > 0 && fe_alive(&w->a.fe)) {
+        evil_kick(&w->a); /* an idle device does not look */
         json_t *device = daemon_device(&w->d, w->id);
         const char *text = json_string_value(json_object_get(device, "broken"));
         snprintf(reason, sizeof(reason), "%s", text ? text : "");
@@ -170,19 +171,13 @@ static void cut_data(struct world *w)
 static void cut_ring(struct world *w)
 {
     for (unsigned i = 0; i < (w->all ? 20u : 3u); i++) {
+        uint8_t status;
         MUST(evil_open(w, NULL) && evil_works(w, &w->a));
         MUST(evil_burst(&w->a, 30, i % 2 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, NULL, 65536));
         CHECK(ftruncate(w->a.mem.region[0].fd, 0) == 0, "ftruncate");
-        MUST(evil_kick(&w->a));
-        bool broken = false;
-        uint64_t deadline = clock_deadline(WAIT_MS);
-        while (!broken && clock_left_ms(deadline) > 0) {
-            uint8_t status = 0;
-            evil_kick(&w->a); /* an idle device does not look */
-            CHECK(fe_get_status(&w->a.fe, &status) == 0, "%s", w->a.fe.error);
-            broken = status & NEEDS_RESET;
-        }
-        CHECK(broken, "a device without a ring is not broken");
+        MUST(broke_for_memory(w));
+        CHECK(fe_get_status(&w->a.fe, &status) == 0 && (status & NEEDS_RESET),
+              "no DEVICE_NEEDS_RESET");
         CHECK(fe_reset_device(&w->a.fe) == 0, "RESET_DEVICE: %s", w->a.fe.error);
         fe_disconnect(&w->a.fe); /* the rings' owner is not told: their memory is gone */
         evil_close(w);

@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static int ours = -1, theirs = -1; /* two ends; what a row leaves open is closed by let_go() */
@@ -147,9 +148,10 @@ static void calls(struct world *w)
         MUST(io_goes_on(w, w->all ? 5000 : 300) && churn_flows(&w->neighbour, 16));
     if (c->request == VHU_SET_VRING_CALL)
         return;
+    uint16_t used = ring_shared_used_idx(&w->a.ring[0]);
     evil_offer(&w->a, 0xffff); /* breaks the device, which signals the error */
     MUST(evil_kick(&w->a) && evil_event(w, "device.broken", "head 65535"));
-    MUST(churn_flows(&w->neighbour, 16));
+    MUST(churn_flows(&w->neighbour, 16) && evil_untouched(&w->a, used));
     fe->timeout_ms = 2000;
     CHECK(fe_barrier(fe) == 0, "after an error nobody reads: %s", fe->error);
 }
@@ -213,9 +215,21 @@ static void kicks(struct world *w)
     MUST(churn_flows(&w->neighbour, 64) && evil_reset(w, &w->a));
 }
 
+/* Takes what is there without waiting, and without a moment in which the daemon would not wait. */
+static void snatch(int fd, bool as_socket)
+{
+    uint64_t taken;
+    struct iovec iov = {&taken, sizeof(taken)};
+    ssize_t n = as_socket ? recv(fd, &taken, sizeof(taken), MSG_DONTWAIT)
+                          : preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+    if (n < 0)
+        errno = 0;
+}
+
 /*
- * What is there to read is taken away between the daemon's look and its read. A worker that waits
- * there serves nobody; the neighbour's next request shows.
+ * What is there to read is taken away between the daemon's look and its read, by this thread, after
+ * each delay there can be. A worker that waits there serves nobody; the neighbour's next request
+ * shows. In between everybody rests, for only a worker that sleeps looks at kicks.
  */
 static void kick_raced(struct world *w)
 {
@@ -234,32 +248,21 @@ static void kick_raced(struct world *w)
     }
     hold(w);
     CHECK(fe_vring_fd(&w->a.fe, VHU_SET_VRING_KICK, 0, theirs) == 0, "%s", w->a.fe.error);
+    CHECK(fe_barrier(&w->a.fe) == 0, "%s", w->a.fe.error);
     blocking(theirs);
-    unsigned rounds = 0;
-    while (clock_left_ms(deadline) > 0) {
-        uint64_t taken;
+    for (unsigned rounds = 1; clock_left_ms(deadline) > 0; rounds++) {
         CHECK(write(ours, &value, sizeof(value)) == sizeof(value), "write");
-        for (unsigned spin = rounds++ % 400 * 8; spin > 0; spin--)
+        for (unsigned spin = rounds * 7 % 1000; spin > 0; spin--)
             ring_relax();
-        if (recv(theirs, &taken, sizeof(taken), MSG_DONTWAIT) < 0 && errno == ENOTSOCK) {
-            struct pollfd p = {.fd = theirs, .events = POLLIN};
-            fcntl(theirs, F_SETFL, fcntl(theirs, F_GETFL) | O_NONBLOCK);
-            blocking(theirs);
-            if (poll(&p, 1, 0) == 1) {
-                fcntl(theirs, F_SETFL, fcntl(theirs, F_GETFL) | O_NONBLOCK);
-                if (read(theirs, &taken, sizeof(taken)) < 0)
-                    errno = 0;
-                blocking(theirs);
-            }
-        }
-        if (rounds % 4 == 0) {
-            uint64_t was = atomic_load(&w->neighbour.done);
-            uint64_t limit = clock_deadline((int)w->bound_ms);
-            while (atomic_load(&w->neighbour.done) == was) {
-                CHECK(clock_left_ms(limit) > 0, "the worker waits for a kick, after %u of them",
-                      rounds);
-                poll(NULL, 0, 0);
-            }
+        snatch(theirs, as_socket);
+        if (rounds % 32)
+            continue;
+        uint64_t was = atomic_load(&w->neighbour.done);
+        uint64_t limit = clock_deadline(WAIT_MS);
+        while (atomic_load(&w->neighbour.done) == was) {
+            CHECK(clock_left_ms(limit) > 0, "the worker waits for a kick, after %u of them",
+                  rounds);
+            poll(NULL, 0, 0);
         }
     }
 }
