@@ -9,13 +9,20 @@
 #include "snapshot.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define SLACK_KIB 768u
 #define IMAGE_BYTES (16 << 20)
 #define ROUNDS 200
+#define ALL_ROUNDS 10000 /* with $HVV_TEST_ALL */
+#define ALL_SETTLED 1000 /* what is held after so many is held after all of them */
+#define ALL_SLACK_KIB 256u
+#define MORE_MAPPINGS 4u /* of anonymous memory: the C library splits and joins its own */
 
 static struct blkdev first, second;
 
@@ -34,15 +41,73 @@ static bool visit(struct daemon *d, const char *id, uint64_t seed)
 
 /* ---- coming and going ------------------------------------------------------------------------ */
 
+static bool test_all(void)
+{
+    const char *all = getenv("HVV_TEST_ALL");
+    return all && strcmp(all, "0") != 0;
+}
+
+static bool sanitized(void)
+{
+    const char *sanitize = getenv("HVV_SANITIZE");
+    return sanitize && sanitize[0];
+}
+
+/* Memory of its own that the daemon has in RAM, or 0: pages of files come and go with the cache. */
+static size_t resident_kib(const struct daemon *d)
+{
+    char path[64], line[256];
+    size_t kib = 0;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)d->pid);
+    FILE *status = fopen(path, "re");
+    while (status && kib == 0 && fgets(line, sizeof(line), status))
+        if (sscanf(line, "RssAnon: %zu kB", &kib) != 1)
+            kib = 0;
+    if (status)
+        fclose(status);
+    return kib;
+}
+
+static bool resident_returns(const struct daemon *d, size_t before)
+{
+    uint64_t deadline = clock_deadline(DAEMON_TIMEOUT_MS);
+    size_t now;
+    while ((now = resident_kib(d)) > before + ALL_SLACK_KIB && !sanitized()) {
+        if (clock_left_ms(deadline) == 0)
+            return row_fail("%zu KiB are resident, it was %zu", now, before);
+        poll(NULL, 0, 10);
+    }
+    row_note("resident memory: %zu KiB, at the end %zu KiB", before, now);
+    return before > 0 || row_fail("resident memory cannot be read");
+}
+
+static bool visits(struct daemon *d, uint64_t from, uint64_t to)
+{
+    for (uint64_t i = from; i < to; i++)
+        if (!visit(d, "a", i))
+            return false;
+    return daemon_device_becomes(d, "a", "connected", false);
+}
+
+/* The daemon holds the same after `settled` and after `rounds` front-ends. */
 static void come_and_go(struct daemon *d)
 {
-    struct snapshot before;
-    MUST(two_disks(d) && visit(d, "a", 1) && daemon_device_becomes(d, "a", "connected", false) &&
-         snapshot_take(&before, d));
-    for (uint64_t i = 0; i < ROUNDS; i++)
-        MUST(visit(d, "a", i));
-    MUST(snapshot_returns(d, &before, NULL, SLACK_KIB, "after 200 front-ends"));
+    uint64_t settled = test_all() ? ALL_SETTLED : 1, rounds = test_all() ? ALL_ROUNDS : ROUNDS;
+    uint64_t start = clock_ns();
+    struct snapshot before, after;
+    MUST(two_disks(d) && visits(d, 0, settled) && snapshot_take(&before, d));
+    size_t resident = resident_kib(d);
+    MUST(visits(d, settled, rounds));
+    MUST(snapshot_returns(d, &before, NULL, test_all() ? ALL_SLACK_KIB : SLACK_KIB,
+                          "after all those front-ends") && snapshot_take(&after, d));
+    CHECK(sanitized() || after.anonymous <= before.anonymous + MORE_MAPPINGS,
+          "%zu mappings of anonymous memory, it was %zu", after.anonymous, before.anonymous);
     snapshot_free(&before);
+    snapshot_free(&after);
+    if (test_all())
+        MUST(resident_returns(d, resident));
+    row_note("%llu front-ends in %llu ms", (unsigned long long)rounds,
+             (unsigned long long)(clock_ns() - start) / 1000000);
 }
 
 static void second_is_turned_away(struct daemon *d)
