@@ -342,6 +342,7 @@ static void seven_pending(struct daemon *d)
              world_disk(&disk[i], &world, 0, i, &mo) && world_up(&disk[i]));
     for (unsigned int round = 0; round < 5; round++) {
         guest_mask(&world.guest[0], true);
+        sim_irq_pass(world.sim);
         MUST(kick_all(8));
         CHECK(sim_irq_wait_pending(world.sim, 1, 7, WORLD_TIMEOUT_MS), "no seven interrupts");
         CHECK(sim_irq_wait_pending(world.sim, 1, 8, WORLD_TIMEOUT_MS),

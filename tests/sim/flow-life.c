@@ -265,6 +265,22 @@ static void *write_pending(void *arg)
     return NULL;
 }
 
+/* The daemon has begun to end: its devices are on their way out. */
+static bool is_ending(struct daemon *d)
+{
+    uint64_t deadline = clock_deadline(WORLD_TIMEOUT_MS);
+    bool ending = false;
+
+    while (!ending && clock_left_ms(deadline)) {
+        json_t *device = daemon_device(d, "b");
+        const char *state = json_string_value(json_object_get(device, "state"));
+
+        ending = !device || (state && strcmp(state, "published") != 0);
+        json_decref(device);
+    }
+    return ending;
+}
+
 /*
  * Two vCPUs wait for the worker, one for a reset and one for a write of the config space, and the
  * worker stands still. SIGTERM does not forget them.
@@ -287,12 +303,14 @@ static void sigterm_answers(struct daemon *d)
     bool waited = sim_wait_waiting(world.sim, 2, WORLD_TIMEOUT_MS) &&
                   sim_wait_drained(world.sim, WORLD_TIMEOUT_MS);
     kill(d->pid, SIGTERM);
+    bool ending = is_ending(d);
     thread_go_on(&stopped);
     int code = daemon_wait(d, WORLD_TIMEOUT_MS);
     bool hung_up = sim_wait_hangup(world.sim, WORLD_TIMEOUT_MS) == 0; /* releases the vCPUs */
     for (int i = 0; i < 2; i++)
         pthread_join(p[i].thread, NULL);
     CHECK(waited, "no vCPU had to wait for the worker");
+    CHECK(ending, "SIGTERM does not get through while a worker stands still");
     CHECK(code == 0, "the daemon ended with %d", code);
     CHECK(hung_up, "%s", sim_error(world.sim));
     CHECK(p[0].err == 0 && p[1].err == 0, "accesses ended with %d and %d", p[0].err, p[1].err);
@@ -300,7 +318,7 @@ static void sigterm_answers(struct daemon *d)
     MUST(world_fine(&world));
 }
 
-/* A daemon that is killed leaves vCPUs waiting: the monitor sees the end. Then comes another one. */
+/* A daemon that is killed leaves vCPUs waiting: the monitor sees the end. Another one comes. */
 static void killed_daemon(struct daemon *d)
 {
     for (unsigned int i = 0; i < rounds() / 5; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * guest.h - a guest of the simulated hypervisor: its memory, its CPUs, and its first CPU's interrupt
- * handling, a thread.
+ * guest.h - a guest of the simulated hypervisor: its memory, its CPUs, and its first CPU's
+ * interrupt handling, a thread.
  *
  * guest_init() is called where the zone is started; guest_run() where the guest runs, which may be
  * a child process. Memory is handed out by one process only, devices register there as well.

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * irq.c - the interrupts of sim.h. A thread of the owner takes them off the bridge; any thread of any
- * process takes them from there as the CPU of a zone would.
+ * irq.c - the interrupts of sim.h. A thread of the owner takes them off the bridge; any thread of
+ * any process takes them from there as the CPU of a zone would.
  *
  * Whether the daemon keeps to the limit cannot be seen by counting alone: it may exceed it when it
  * has waited, and this thread may be late. So each pending interrupt remembers the last time the
  * thread found the bridge without it. It was told after that time; and only if this is less long
  * ago than the daemon has to wait, one more is one too many for sure. For this the thread looks
- * every few milliseconds, asked or not.
+ * every few milliseconds, asked or not. And an interrupt that the guest may have acknowledged after
+ * it was told, when it was handling the one before, does not count: the daemon may take it as done.
  */
 #include "shared.h"
 
@@ -26,18 +27,20 @@ static struct sim_irq *find(struct sim_zone *zone, uint32_t irq)
     return NULL;
 }
 
-/* How many are pending, and since when the first of them may be. */
+/* How many are pending and not acknowledged, and since when the first of them may be. */
 static unsigned int pending_of(const struct sim_zone *zone, uint64_t *since)
 {
     unsigned int n = 0;
 
     *since = UINT64_MAX;
     for (unsigned int i = 0; i < zone->n_slots; i++) {
-        if (!zone->irq[i].pending)
+        const struct sim_irq *irq = &zone->irq[i];
+
+        if (!irq->pending || irq->settling || irq->settled_ns >= irq->after_ns)
             continue;
         n++;
-        if (zone->irq[i].after_ns < *since)
-            *since = zone->irq[i].after_ns;
+        if (irq->after_ns < *since)
+            *since = irq->after_ns;
     }
     return n;
 }
@@ -52,6 +55,32 @@ static void check_limit(struct sim *s, uint32_t number, struct sim_zone *zone, u
     if (n >= s->shared->opt.irq_limit && now - since < SIM_IRQ_WAIT_MS * 1000000ull)
         sim_note(s, "zone %u got interrupt %u on top of %u pending ones after %llu ms", number,
                  n + 1, n, (unsigned long long)(now - since) / 1000000);
+}
+
+/* InterruptACK, and Status, which may be a reset. */
+static bool acknowledges(const struct sim_slot *slot, const struct sim_access *a)
+{
+    uint64_t offset = a->address - slot->address;
+
+    return a->write && (offset == 0x64 || offset == 0x70);
+}
+
+void sim_irq_settling(struct sim *s, const struct sim_access *a, bool begins)
+{
+    struct sim_zone *zone = &s->shared->zone[a->zone];
+
+    if (!a->write)
+        return;
+    sim_lock(&s->shared->irq_lock);
+    for (unsigned int i = 0; i < zone->n_slots; i++) {
+        struct sim_irq *irq = &zone->irq[i];
+
+        if (!acknowledges(&zone->slot[i], a))
+            continue;
+        irq->settling = begins ? irq->settling + 1 : irq->settling - 1;
+        irq->settled_ns = clock_ns();
+    }
+    sim_unlock(&s->shared->irq_lock);
 }
 
 static void ring_zone(const struct sim *s, uint32_t number)

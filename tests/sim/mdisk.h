@@ -45,7 +45,7 @@ int mdisk_stop(struct mdisk *disk);
 int mdisk_queue_again(struct mdisk *disk, unsigned int index);
 const char *mdisk_why(const struct mdisk *disk, int err);
 
-/* Writes and reads back 4 KiB at `sector`. 0, -errno, a status of the device, -EILSEQ: other data. */
+/* Writes and reads back 4 KiB. 0, -errno, a status of the device, -EILSEQ: other data. */
 int mdisk_works(struct mdisk *disk, uint64_t sector, uint64_t seed);
 
 /* ---- traffic --------------------------------------------------------------------------------- */

@@ -2,9 +2,9 @@
 /*
  * mmio-driver.h - a guest's driver for virtio-mmio version 2, in the order Linux does things.
  *
- * One thread sets a device up and takes it down; each queue may then have a thread of its own, which
- * waits on the queue's call descriptor. The guest's interrupt thread reads InterruptStatus, writes
- * InterruptACK and signals those descriptors. Rings are those of tests/frontend/ring.h.
+ * One thread sets a device up and takes it down; each queue may then have a thread of its own,
+ * which waits on the queue's call descriptor. The guest's interrupt thread reads InterruptStatus,
+ * writes InterruptACK and signals those descriptors. Rings are those of tests/frontend/ring.h.
  *
  * Functions return 0 or -errno: that of the access that failed (sim.h), -ENXIO if there is no
  * virtio-mmio device, -ENODEV if it is a placeholder, -EPROTO with `why` set if it does wrong.

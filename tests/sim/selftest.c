@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * selftest.c - does the simulated hypervisor do what it says, and does it notice each way in which a
- * daemon can break the rules? Against the stand-in, in one process and in two.
+ * selftest.c - does the simulated hypervisor do what it says, and does it notice each way in which
+ * a daemon can break the rules? Against the stand-in, in one process and in two.
  */
 #include "mdisk.h"
 #include "standin.h"
@@ -189,7 +189,8 @@ static void lost_wakeup(void)
     standin_fault(f.daemon, STANDIN_NO_RECHECK);
     for (int i = 0; i < 200 && !err; i++)
         err = read4(&f, reg(0, 0), &value);
-    expect("a daemon that does not look again is noticed", err == -ETIMEDOUT && noted(&f, "within"));
+    expect("a daemon that does not look again is noticed",
+           err == -ETIMEDOUT && noted(&f, "within"));
     teardown(&f, "", false);
 }
 

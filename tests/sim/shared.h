@@ -3,8 +3,8 @@
  * shared.h - the inside of the simulated hypervisor: what the processes of one share. Only for the
  * files that make up sim.h.
  *
- * Locks, in this order: of a vCPU, `ring_lock`, `irq_lock`, `note_lock`. They survive the death of a
- * process that holds them.
+ * Locks, in this order: of a vCPU, `ring_lock`, `irq_lock`, `note_lock`. They survive the death of
+ * a process that holds them.
  */
 #ifndef SIM_SHARED_H
 #define SIM_SHARED_H
@@ -32,6 +32,9 @@ struct sim_irq {
     bool pending, active;
     /* When pending: the daemon told it after this time. See irq.c. */
     uint64_t after_ns;
+    /* Accesses under way by which it is acknowledged, and when the latest of them ended. */
+    unsigned int settling;
+    uint64_t settled_ns;
     uint64_t told, dropped, taken;
 };
 
@@ -85,9 +88,10 @@ bool sim_lock(pthread_mutex_t *lock); /* true: its last holder died with it */
 void sim_unlock(pthread_mutex_t *lock);
 __attribute__((format(printf, 2, 3))) void sim_note(struct sim *s, const char *format, ...);
 
-/* irq.c. Takes what is in res_list; any thread of the owner. */
-void sim_irq_pass(struct sim *s);
+/* irq.c */
 void *sim_irq_run(void *arg);
+/* A vCPU begins an access, or has ended it: does the daemon take an interrupt as acknowledged? */
+void sim_irq_settling(struct sim *s, const struct sim_access *a, bool begins);
 
 /* vcpu.c. Wakes all that wait, after the epoch has changed. */
 void sim_wake_cpus(struct sim *s);

@@ -48,8 +48,8 @@ struct sim_options {
 struct sim;
 
 /*
- * How long tests here wait for anything before they say that it does not come: $HVV_SIM_DEADLINE_MS,
- * or SIM_DEADLINE_MS.
+ * How long tests here wait for anything before they say that it does not come:
+ * $HVV_SIM_DEADLINE_MS, or SIM_DEADLINE_MS.
  */
 int sim_patience_ms(void);
 
@@ -117,9 +117,15 @@ int sim_access(struct sim *s, struct sim_access *a);
 
 /* An eventfd of the zone that becomes readable when an interrupt is pending. */
 int sim_irq_fd(const struct sim *s, uint32_t zone);
-/* The CPU takes the next pending interrupt: the number, or -1. It is active until sim_irq_done(). */
+/* The CPU takes the next pending interrupt, or -1. It is active until sim_irq_done(). */
 int64_t sim_irq_take(struct sim *s, uint32_t zone);
 void sim_irq_done(struct sim *s, uint32_t zone, uint32_t irq);
+
+/*
+ * Takes what the daemon has told, as the interrupt thread does whenever it looks: what comes after
+ * this is known to be later. Any thread of the owner.
+ */
+void sim_irq_pass(struct sim *s);
 
 struct sim_irq_counts {
     uint64_t told;    /* by the daemon */

@@ -249,7 +249,9 @@ int sim_access(struct sim *s, struct sim_access *a)
     cpu = &s->shared->cpu[a->cpu];
     lock_cpu(cpu);
     cpu->busy = true;
+    sim_irq_settling(s, a, true);
     err = access_locked(s, a, cpu);
+    sim_irq_settling(s, a, false);
     cpu->busy = false;
     sim_unlock(&cpu->lock);
     atomic_fetch_add_explicit(&s->shared->accesses, 1, memory_order_relaxed);

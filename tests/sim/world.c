@@ -45,6 +45,9 @@ static void end_world(void *arg)
     end_children(w);
     if (w->sim)
         sim_disconnect(w->sim);
+    for (unsigned int i = 0; i < WORLD_LOADS; i++)
+        if (w->disk[i])
+            mdisk_free(w->disk[i]);
     for (unsigned int i = 0; i < WORLD_GUESTS; i++)
         guest_free(&w->guest[i]);
     sim_free(w->sim);
@@ -145,8 +148,12 @@ bool world_disk(struct mdisk *disk, struct world *w, unsigned int guest, unsigne
                 const struct mdisk_options *options)
 {
     struct mdisk_options o = options ? *options : (struct mdisk_options){ .event_idx = true };
+    unsigned int i = 0;
     int err;
 
+    while (i < WORLD_LOADS - 1 && w->disk[i])
+        i++;
+    w->disk[i] = disk;
     o.slot = slot;
     o.cpu = w->guest[guest].n_cpus > 1 ? 1 + slot % (w->guest[guest].n_cpus - 1) : 0;
     err = mdisk_init(disk, &w->guest[guest], &o);

@@ -4,7 +4,7 @@
  * hypervisor connected to it, and guests in zones 1, 2, ... Main thread.
  *
  * Functions that return bool have told the report why it is false (report.h). What is left when a
- * row returns is ended for it: loads, children, guests, the connection.
+ * row returns is ended for it: loads, disks, children, guests, the connection.
  */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
@@ -44,6 +44,7 @@ struct world {
     struct sim *sim;
     struct guest guest[WORLD_GUESTS];
     struct load *load[WORLD_LOADS];
+    struct mdisk *disk[WORLD_LOADS];
     struct child child[WORLD_CHILDREN];
 };
 
@@ -80,8 +81,8 @@ bool world_load_stop(struct world *w, struct load *l);
 /* ---- children -------------------------------------------------------------------------------- */
 
 /*
- * Makes a child for the guest. It calls work(guest, letter, reason, size) for each letter until that
- * returns false, or world_end_child(); its interrupt thread runs meanwhile.
+ * Makes a child for the guest. It calls work(guest, letter, reason, size) for each letter until
+ * that returns false, or world_end_child(); its interrupt thread runs meanwhile.
  */
 typedef bool child_work(struct guest *g, char letter, char *reason, size_t size);
 struct child *world_child(struct world *w, unsigned int guest, child_work *work);
