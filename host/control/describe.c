@@ -167,9 +167,16 @@ static json_t *describe_counters(const struct device *dev, uint32_t queue)
     return counters;
 }
 
+static void say_counter(void *arg, const char *key, uint64_t value)
+{
+    json_object_set_new(arg, key, json_integer((json_int_t)value));
+}
+
 json_t *describe_stats(const struct device *dev)
 {
-    json_t *queues = json_array();
+    json_t *queues = json_array(), *transport = json_object();
+    if (dev->transport->counters)
+        dev->transport->counters(dev, say_counter, transport);
     for (uint32_t i = 0; i < dev->n_queues; i++) {
         const struct virtq_stats *s = &dev->queues[i].vq->stats;
         json_t *object = json_object();
@@ -183,8 +190,8 @@ json_t *describe_stats(const struct device *dev)
         json_object_set_new(object, "counters", describe_counters(dev, i));
         json_array_append_new(queues, object);
     }
-    return json_pack("{s:s,s:o,s:o}", "id", dev->id, "queues", queues, "counters",
-                     describe_counters(dev, HVV_NO_QUEUE));
+    return json_pack("{s:s,s:o,s:o,s:o}", "id", dev->id, "queues", queues, "counters",
+                     describe_counters(dev, HVV_NO_QUEUE), "transport", transport);
 }
 
 /* ---- plugins --------------------------------------------------------------------------------- */

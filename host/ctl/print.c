@@ -449,9 +449,10 @@ static void stats_rows(struct table *t, const json_t *dev)
     }
 }
 
-static size_t counter_rows(struct table *t, const json_t *dev)
+/* Of the plugin, or of the transport. */
+static size_t counter_rows(struct table *t, const json_t *dev, const char *whose)
 {
-    const json_t *counters = json_object_get(dev, "counters");
+    const json_t *counters = json_object_get(dev, whose);
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)counters, key, value) {
@@ -474,7 +475,8 @@ int print_stats(const json_t *result)
     table_begin(&counters, "ID|COUNTER|>VALUE");
     json_array_foreach(devices, i, dev) {
         stats_rows(&queues, dev);
-        n += counter_rows(&counters, dev);
+        n += counter_rows(&counters, dev, "counters");
+        n += counter_rows(&counters, dev, "transport");
     }
     int rc = table_end(&queues, 0);
     fputs(n ? "\n" : "", stdout);

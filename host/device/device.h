@@ -75,6 +75,9 @@ struct transport_ops {
     /* Control: key and text for people and programs; `say` copies. */
     void (*describe)(const struct device *dev,
                      void (*say)(void *arg, const char *key, const char *value), void *arg);
+    /* Control: counters of its own, beside those of the queues. NULL: none. */
+    void (*counters)(const struct device *dev,
+                     void (*say)(void *arg, const char *key, uint64_t value), void *arg);
     /* Control: ready-to-paste options of front-ends; `say` gets the front-end's name and text. */
     void (*hints)(const struct device *dev,
                   void (*say)(void *arg, const char *front_end, const char *text), void *arg);

@@ -166,6 +166,22 @@ static void two_processes(struct daemon *d)
 
 /* ---- ways to use a ring ---------------------------------------------------------------------- */
 
+/* `stats` knows of the registers and interrupts that were needed. */
+static bool is_counted(struct daemon *d)
+{
+    static const char *const keys[] = { "accesses", "irqs_injected" };
+    json_t *result = daemon_call(d, "stats", "{s:[s]}", "ids", "a");
+    json_t *counters = json_object_get(json_array_get(json_object_get(result, "devices"), 0),
+                                       "transport");
+    bool good = true;
+
+    for (unsigned int i = 0; i < 2 && good; i++)
+        good = json_integer_value(json_object_get(counters, keys[i])) > 0 ||
+               row_fail("stats: no %s", keys[i]);
+    json_decref(result);
+    return good;
+}
+
 static void one_way(struct daemon *d, const struct world_options *wo,
                     const struct mdisk_options *mo, const char *spec)
 {
@@ -181,7 +197,7 @@ static void one_way(struct daemon *d, const struct world_options *wo,
     }
     for (unsigned int i = 0; i < steady.opt.queues; i++)
         MUST(world_load_flows(&load[i], 1000) && world_load_stop(&world, &load[i]));
-    MUST(world_down(&steady) && world_fine(&world));
+    MUST(is_counted(d) && world_down(&steady) && world_fine(&world));
 }
 
 static void indirect(struct daemon *d)

@@ -35,6 +35,7 @@ struct mmio {
     struct registers_queue *queues;
     struct waiting_list waiting;
     _Atomic uint32_t status;        /* the driver's, for others to look at */
+    _Atomic uint64_t accesses;
     atomic_bool watch_ack;          /* post ack_task when InterruptStatus becomes 0 */
 
     /* access -> control with op_task, control -> access with done_task: one operation at a time */
@@ -137,7 +138,7 @@ static void take_effect(struct mmio *m, const struct registers_result *result)
     }
 }
 
-void mmio_access(struct mmio *m, struct access_thread *at, const struct bridge_access *access,
+static void hear(struct mmio *m, struct access_thread *at, const struct bridge_access *access,
                  uint64_t offset)
 {
     struct registers_result result =
@@ -153,6 +154,13 @@ void mmio_access(struct mmio *m, struct access_thread *at, const struct bridge_a
     take_effect(m, &result);
 }
 
+void mmio_access(struct mmio *m, struct access_thread *at, const struct bridge_access *access,
+                 uint64_t offset)
+{
+    atomic_fetch_add_explicit(&m->accesses, 1, memory_order_relaxed);
+    hear(m, at, access, offset);
+}
+
 /* The operation is over: answers all that wait for it, and hears again those that came since. */
 static void release_waiting(struct mmio *m)
 {
@@ -163,7 +171,7 @@ static void release_waiting(struct mmio *m)
         struct bridge_access access = w->access;
         STAILQ_REMOVE_HEAD(&list, link);
         if (w->again)
-            mmio_access(m, m->at, &access, access.address - m->slot->addr);
+            hear(m, m->at, &access, access.address - m->slot->addr);
         else
             access_answer(m->at, &access, 0);
     }
@@ -563,6 +571,17 @@ static void mmio_describe(const struct device *dev,
     say(arg, "status", text);
 }
 
+static void mmio_counters(const struct device *dev,
+                          void (*say)(void *arg, const char *key, uint64_t value), void *arg)
+{
+    const struct mmio *m = mmio_of(dev);
+    say(arg, "accesses", atomic_load_explicit(&m->accesses, memory_order_relaxed));
+    say(arg, "irqs_injected", interrupts_counter(&m->line, INTERRUPTS_INJECTED));
+    say(arg, "irqs_merged", interrupts_counter(&m->line, INTERRUPTS_COALESCED));
+    say(arg, "irqs_delayed", interrupts_counter(&m->line, INTERRUPTS_WAITED));
+    say(arg, "irqs_repeated", interrupts_counter(&m->line, INTERRUPTS_REPEATED));
+}
+
 static void mmio_hints(const struct device *dev,
                        void (*say)(void *arg, const char *front_end, const char *text), void *arg)
 {
@@ -589,6 +608,7 @@ static const struct transport_ops mmio_transport = {
     .config_changed = mmio_config_changed,
     .broke = mmio_config_changed, /* DEVICE_NEEDS_RESET shows in Status; the driver is to look */
     .describe = mmio_describe,
+    .counters = mmio_counters,
     .hints = mmio_hints,
 };
 
