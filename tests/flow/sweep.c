@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * sweep.c - flow test: every fallible library call of a good add of three devices is made to fail,
- * one by one, by the shim in faults.c.
+ * one by one, by the shim in faults.c: of devices with sockets, and of a zone with devices in it.
  *
  * Each point gets a fresh daemon, so that loading the plugin is among the points. Without --all a
  * choice of points is run that has at least the first, a middle and the last call of each function.
@@ -31,6 +31,7 @@ static const char *specs[3] = {"blk:a,id=one,queues=2,engine=uring",
                                "blk:b,id=two,engine=threads,direct",
                                "blk:backend=mem,size=4M,id=three"};
 static const char *const ids[3] = {"one", "two", "three"};
+static bool in_zone; /* the request brings a zone, and the three are in its slots */
 
 /* The good request, as it was in the daemon without a fault. */
 static struct {
@@ -72,8 +73,37 @@ static void disarm(void)
 
 static json_t *add_three(struct daemon *d)
 {
-    return daemon_call(d, "device.add", "{s:[s,s,s], s:s}", "devices", specs[0], specs[1],
-                       specs[2], "cwd", in_dir(d, "i").s);
+    json_t *params = json_pack("{s:[s,s,s], s:s}", "devices", specs[0], specs[1], specs[2], "cwd",
+                               in_dir(d, "i").s);
+    if (in_zone)
+        json_object_set_new(params, "zones", json_pack(
+            "[{s:i, s:s, s:[{s:i,s:i,s:i},{s:i,s:i,s:i},{s:i,s:i,s:i}]}]", "id", 1, "platform",
+            "trap", "slots", "addr", 0xa003000, "len", 0x200, "irq", 70, "addr", 0xa003200, "len",
+            0x200, "irq", 71, "addr", 0xa003400, "len", 0x200, "irq", 72));
+    return daemon_vcall(d, "device.add", params);
+}
+
+/* How many zones there are, -1 without an answer. */
+static int zone_count(struct daemon *d)
+{
+    json_t *r = daemon_call(d, "zone.list", NULL);
+    int n = r ? (int)json_array_size(json_object_get(r, "zones")) : -1;
+    json_decref(r);
+    return n;
+}
+
+/* No monitor is there, so that nobody can use them: they are where they should be. */
+static bool three_are_in_slots(struct daemon *d)
+{
+    for (int i = 0; i < 3; i++) {
+        json_t *device = daemon_device(d, ids[i]);
+        const char *zone = json_string_value(json_object_get(device, "zone"));
+        bool there = zone && strcmp(zone, "1") == 0;
+        json_decref(device);
+        if (!there)
+            return row_fail("%s is not in zone 1", ids[i]);
+    }
+    return zone_count(d) == 1 || row_fail("there is not the one zone");
 }
 
 static bool three_work(struct daemon *d)
@@ -82,6 +112,8 @@ static bool three_work(struct daemon *d)
     int n = daemon_count(d);
     if (n != 3)
         return row_fail("%d devices instead of three are listed", n);
+    if (in_zone)
+        return three_are_in_slots(d);
     for (int i = 0; i < 3; i++) {
         bool works = disk_open(&disk, d, ids[i], NULL) && disk_works(&disk, (uint64_t)i + 1);
         blkdev_close(&disk);
@@ -93,7 +125,11 @@ static bool three_work(struct daemon *d)
 
 static bool remove_three(struct daemon *d)
 {
-    return daemon_remove(d, "one", "two", "three", NULL);
+    if (!daemon_remove(d, "one", "two", "three", NULL))
+        return false;
+    json_t *r = in_zone ? daemon_call(d, "zone.remove", "{s:i}", "id", 1) : json_true();
+    json_decref(r);
+    return r || row_fail("the zone is not given up: %s", error_text(d));
 }
 
 /* Back to a list of nothing and the resources of before. */
@@ -102,6 +138,9 @@ static bool clean_again(struct daemon *d, const struct snapshot *before, const c
     int n = daemon_count(d);
     if (n != 0)
         return row_fail("%s %d devices are listed", when, n);
+    n = zone_count(d);
+    if (n != 0)
+        return row_fail("%s %d zones are listed", when, n);
     return snapshot_returns(d, before, good.after.n ? &good.after : NULL, SLACK_KIB, when);
 }
 
@@ -137,10 +176,11 @@ static bool answer_is_whole(const json_t *answer)
     for (size_t i = 0; i < n; i++) {
         const json_t *device = json_array_get(devices, i);
         const char *id = json_string_value(json_object_get(device, "id"));
-        if (!id || i >= 3 || strcmp(id, ids[i]) != 0 || !json_object_get(device, "socket"))
+        if (!id || i >= 3 || strcmp(id, ids[i]) != 0 ||
+            !json_object_get(device, in_zone ? "addr" : "socket"))
             n = 0;
     }
-    return n == 3 || row_fail("the answer to the add does not name the three and their sockets");
+    return n == 3 || row_fail("the answer to the add does not name the three and where they are");
 }
 
 /*
@@ -204,6 +244,8 @@ static void kill_daemon(struct daemon *d)
         kill(d->pid, SIGKILL);
         daemon_wait(d, DAEMON_TIMEOUT_MS);
     }
+    unlink(in_dir(d, "trap.sock").s);
+    unlink(in_dir(d, "trap.sock.lock").s);
     for (int i = 0; i < 3; i++) {
         unlink(socket_of(d, ids[i]).s);
         unlink(in_dir(d, "s/%s.sock.lock", ids[i]).s);
@@ -302,6 +344,8 @@ static void sweep(struct daemon *d)
 {
     char reason[2048], first[2200] = "";
     unsigned results[RESULTS] = {0}, points = 0;
+    in_zone = d->arg != NULL;
+    memset(&good, 0, sizeof(good));
     MUST(prepare(d) && measure(d));
     row_note("N = %u fallible calls in a good add of three devices:", good.calls);
     print_table();
@@ -347,9 +391,12 @@ int main(int argc, char **argv)
         open_faults(memory.s + strlen("HVV_FAULTS="));
     }
     const char *env[] = {preload.s, memory.s, NULL};
-    const struct daemon_options options = {.env = env, .no_start = true};
-    const struct row rows[] = {{"sweep", sweep, &options, NULL}};
-    int rc = report_run(argc, argv, rows, 1);
+    const char *const trap[] = {"--trap", "trap.sock", NULL};
+    const struct daemon_options options = {.env = env, .no_start = true},
+                                with_trap = {.env = env, .no_start = true, .args = trap};
+    const struct row rows[] = {{"sockets", sweep, &options, NULL},
+                               {"zone", sweep, &with_trap, ""}};
+    int rc = report_run(argc, argv, rows, 2);
     if (faults) {
         unlink(memory.s + strlen("HVV_FAULTS="));
         rmdir(path);
