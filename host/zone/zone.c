@@ -1,23 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* zone.c - see zone.h. Control thread. */
+/* zone.c - zones and their slots as they are declared and forgotten; see zone.h. Control thread. */
 #include "zone/zone.h"
 
-#include "daemon.h"
-#include "device/create.h"
-#include "transport/bridge/access.h"
 #include "transport/hvisor/hvisor.h"
-#include "transport/mmio/mmio.h"
-#include "util/patience.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void show(struct zones *zones);
-
-/* ---- zones and slots ------------------------------------------------------------------------- */
 
 void zones_init(struct zones *zones, struct daemon *daemon)
 {
@@ -155,7 +145,7 @@ static void keep(struct zones *zones, const struct zone_plans *plans)
 }
 
 /* Nobody builds on what may be taken back. */
-static int check_sure(const struct zone *zone, struct error *error)
+int zone_sure(const struct zone *zone, struct error *error)
 {
     return zone && zone->unsure ? error_set(error, EAGAIN, "zone %u is being added by a request that "
                                             "is not finished; try again", zone->id) : 0;
@@ -165,7 +155,7 @@ int zones_declare(struct zones *zones, const struct zone_plans *plans, bool kept
                   struct zone_plans *fresh, struct error *error)
 {
     for (size_t i = 0; i < plans->n; i++)
-        if (check_sure(zone_find(zones, plans->zones[i].id), error) < 0)
+        if (zone_sure(zone_find(zones, plans->zones[i].id), error) < 0)
             return -error->err;
     int rc = plan_merge(&zones->plans, plans, fresh, error);
     if (rc < 0)
@@ -184,7 +174,7 @@ void zones_accept(struct zones *zones, struct zone_plans *fresh)
     for (size_t i = 0; i < fresh->n; i++)
         zone_find(zones, fresh->zones[i].id)->unsure = false;
     plan_clear(fresh);
-    show(zones);
+    zones_show(zones);
 }
 
 void zones_take_back(struct zones *zones, struct zone_plans *fresh)
@@ -263,282 +253,4 @@ int zone_give_up(struct zone *zone, struct error *error)
     else
         zone_put(zone);
     return 0;
-}
-
-/* ---- where a device goes --------------------------------------------------------------------- */
-
-static const char *option_text(const struct spec *spec, const char *name)
-{
-    for (size_t i = 0; i < spec->n_options; i++)
-        if (spec->options[i].name && strcmp(spec->options[i].name, name) == 0)
-            return spec->options[i].value;
-    return NULL;
-}
-
-/* 1 and the number, 0 if the option is not there, -errno. */
-static int option_number(const struct spec *spec, const char *name, uint64_t *number,
-                         struct error *error)
-{
-    const char *text = option_text(spec, name);
-    struct option_value value;
-    if (!text)
-        return 0;
-    int rc = option_parse(&value, option_find(&host_options, name), text, NULL, error);
-    *number = rc < 0 ? 0 : value.u64;
-    return rc < 0 ? rc : 1;
-}
-
-static int no_zone_named(const struct zones *zones, struct error *error)
-{
-    char list[PLAN_ZONES_MAX * 4] = "";
-    const struct zone *zone;
-    TAILQ_FOREACH(zone, &zones->list, link)
-        snprintf(list + strlen(list), sizeof(list) - strlen(list), " %u", zone->id);
-    return error_option(error, EINVAL, "zone", "there is more than one zone:%s; say which with "
-                        "zone=, or give a vhost-user socket= instead", list);
-}
-
-/* The zone, or NULL for a vhost-user socket. */
-static int choose_zone(struct zones *zones, const struct spec *spec, struct zone **zone,
-                       struct error *error)
-{
-    uint64_t id;
-    int rc = option_number(spec, "zone", &id, error);
-    *zone = NULL;
-    if (rc < 0)
-        return rc;
-    if (option_text(spec, "socket")) {
-        if (rc > 0)
-            return error_option(error, EINVAL, "socket", "a device has a zone= or a vhost-user "
-                                "socket=, not both");
-        return 0;
-    }
-    if (rc > 0) {
-        *zone = id < PLAN_ZONES_MAX ? zone_find(zones, (uint32_t)id) : NULL;
-        return *zone ? 0 : error_option(error, ENOENT, "zone", "there is no zone %" PRIu64 "; "
-                                        "declare it, or start its monitor", id);
-    }
-    *zone = TAILQ_FIRST(&zones->list);
-    if (*zone && TAILQ_NEXT(*zone, link))
-        return no_zone_named(zones, error);
-    return 0;
-}
-
-static int slot_is_free(const struct slot *slot, struct error *error)
-{
-    if (!slot->taken[0])
-        return 0;
-    return error_option(error, EBUSY, "addr", "slot 0x%" PRIx64 " of zone %u is taken by device %s",
-                        slot->addr, slot->zone->id, slot->taken);
-}
-
-static int choose_slot(struct zone *zone, const struct spec *spec, struct slot **found,
-                       struct error *error)
-{
-    uint64_t addr, irq;
-    int by_addr = option_number(spec, "addr", &addr, error);
-    int by_irq = option_number(spec, "irq", &irq, error);
-    struct slot *s;
-    if (by_addr < 0 || by_irq < 0)
-        return -error->err;
-    TAILQ_FOREACH(s, &zone->slots, link) {
-        if ((by_addr && s->addr != addr) || (by_irq && s->irq != irq) ||
-            (!by_addr && !by_irq && s->taken[0]))
-            continue;
-        *found = s;
-        return slot_is_free(s, error);
-    }
-    if (by_addr)
-        return error_option(error, ENOENT, "addr", "zone %u has no slot at 0x%" PRIx64 "%s; see "
-                            "zones for those it has", zone->id, addr, by_irq ? " with that irq" : "");
-    if (by_irq)
-        return error_option(error, ENOENT, "irq", "zone %u has no slot with irq %" PRIu64 "; see "
-                            "zones for those it has", zone->id, irq);
-    return error_option(error, ENOSPC, "zone", "zone %u has no free slot: remove a device, or declare "
-                        "a spare slot", zone->id);
-}
-
-int zones_place(struct zones *zones, const struct spec *spec, const char *id,
-                const struct zone_plans *brought, struct slot **slot, struct error *error)
-{
-    struct zone *zone;
-    *slot = NULL;
-    int rc = choose_zone(zones, spec, &zone, error);
-    if (rc == 0 && zone && !plan_find(brought, zone->id))
-        rc = check_sure(zone, error);
-    if (rc == 0 && !zone && (option_text(spec, "addr") || option_text(spec, "irq")))
-        rc = error_option(error, EINVAL, option_text(spec, "addr") ? "addr" : "irq", "a device "
-                          "without a zone has no address and no irq");
-    if (rc == 0 && zone)
-        rc = choose_slot(zone, spec, slot, error);
-    if (rc < 0) {
-        *slot = NULL;
-        return rc;
-    }
-    if (*slot)
-        snprintf((*slot)->taken, sizeof((*slot)->taken), "%s", id);
-    return 0;
-}
-
-void slot_release(struct slot *slot)
-{
-    if (!slot)
-        return;
-    slot->taken[0] = '\0';
-    zone_put(slot->zone);
-}
-
-/* ---- what accesses find ---------------------------------------------------------------------- */
-
-static bool found_by(const struct zone *zone, const struct access_thread *at)
-{
-    return zone->at == at && !zone->stopping;
-}
-
-/* The zones and their slots are sorted, so the table is. */
-static struct slot_table *make_table(const struct zones *zones, const struct access_thread *at)
-{
-    const struct zone *zone;
-    const struct slot *slot;
-    size_t n = 0;
-    TAILQ_FOREACH(zone, &zones->list, link)
-        TAILQ_FOREACH(slot, &zone->slots, link)
-            n += found_by(zone, at);
-    struct slot_table *table;
-    while (!(table = patient_malloc(sizeof(*table) + n * sizeof(table->entries[0]))))
-        log_error("out of memory for a table of %zu slots; trying again", n);
-    table->n = 0;
-    TAILQ_FOREACH(zone, &zones->list, link) {
-        if (!found_by(zone, at))
-            continue;
-        TAILQ_FOREACH(slot, &zone->slots, link)
-            table->entries[table->n++] = (struct slot_entry){
-                .zone = zone->id,
-                .addr = slot->addr,
-                .len = slot->len,
-                .device = slot->dev && !slot->hidden ? mmio_of(slot->dev) : NULL,
-            };
-    }
-    return table;
-}
-
-static void replace_table(struct zone *zone, void (*done)(void *arg), void *arg)
-{
-    zone->changed = false;
-    access_set_table(zone->at, make_table(zone->zones, zone->at), done, arg);
-}
-
-void zone_show(struct slot *slot, struct device *dev)
-{
-    struct zone *zone = slot->zone;
-    slot->dev = dev;
-    slot->hidden = NULL;
-    if (zone->at && !zone->stopping) {
-        mmio_attach(mmio_of(dev), zone->at, zone->memory);
-        zone->changed = true;
-    }
-}
-
-static void attach_all(struct zone *zone, struct access_thread *at)
-{
-    struct slot *slot;
-    zone->at = at;
-    zone->changed = true;
-    TAILQ_FOREACH(slot, &zone->slots, link)
-        if (slot->dev)
-            mmio_attach(mmio_of(slot->dev), at, zone->memory);
-}
-
-/* Guests see what was published and declared since the last time, all at once. */
-static void show(struct zones *zones)
-{
-    struct zone *zone, *other;
-    TAILQ_FOREACH(zone, &zones->list, link)
-        if (zone->memory && !zone->at && !zone->unsure) /* one of hvisor's, declared since */
-            attach_all(zone, hvisor_access(zones->hvisor));
-    TAILQ_FOREACH(zone, &zones->list, link) {
-        if (!zone->changed || !zone->at)
-            continue;
-        TAILQ_FOREACH(other, &zones->list, link)
-            if (other->at == zone->at)
-                other->changed = false; /* they share a table */
-        replace_table(zone, NULL, NULL);
-    }
-}
-
-static void is_hidden(void *arg)
-{
-    struct slot *slot = arg;
-    slot->hidden(slot->dev);
-}
-
-void zone_hide(struct slot *slot, void (*done)(struct device *dev))
-{
-    slot->hidden = done;
-    replace_table(slot->zone, is_hidden, slot);
-}
-
-/* ---- served or not --------------------------------------------------------------------------- */
-
-void zone_serve(struct zone *zone, struct access_thread *at, struct memory *memory)
-{
-    zone->memory = memory;
-    attach_all(zone, at);
-    show(zone->zones);
-}
-
-static void zone_released(struct zone *zone)
-{
-    void (*stopped)(struct zone *zone, void *arg) = zone->stopped;
-    memory_put(zone->memory); /* a zone of hvisor's is over, it is declared anew if it is to go on */
-    zone->memory = NULL;
-    zone->at = NULL;
-    zone->stopping = false;
-    stopped(zone, zone->stopped_arg);
-}
-
-static void one_detached(struct zone *zone)
-{
-    if (--zone->detaching == 0)
-        zone_released(zone);
-}
-
-static void nobody_finds_it(void *arg)
-{
-    struct zone *zone = arg;
-    struct slot *slot;
-    zone->detaching = 1; /* this function; so that it ends once */
-    TAILQ_FOREACH(slot, &zone->slots, link)
-        if (slot->dev && mmio_attached(mmio_of(slot->dev))) {
-            zone->detaching++;
-            mmio_detach(mmio_of(slot->dev), one_detached);
-        }
-    one_detached(zone);
-}
-
-void zone_stop(struct zone *zone, void (*stopped)(struct zone *zone, void *arg), void *arg)
-{
-    zone->stopped = stopped;
-    zone->stopped_arg = arg;
-    zone->stopping = true;
-    replace_table(zone, nobody_finds_it, zone);
-}
-
-static void one_stopped(struct zone *zone, void *arg)
-{
-    (void)zone;
-    zones_stop(arg, ((struct zones *)arg)->all_stopped);
-}
-
-void zones_stop(struct zones *zones, void (*done)(struct daemon *daemon))
-{
-    struct zone *zone;
-    zones->all_stopped = done;
-    TAILQ_FOREACH(zone, &zones->list, link) {
-        if (!zone->at)
-            continue;
-        zone_stop(zone, one_stopped, zones); /* then the next */
-        return;
-    }
-    done(zones->daemon);
 }

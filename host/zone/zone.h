@@ -5,6 +5,10 @@
  * A zone is made by the operator (configuration, JSON file, `zone add`) or by a monitor. A platform
  * serves it while its hypervisor or monitor is there: then it has memory and an access thread. Its
  * devices stay when it is not served, and wait. All of this belongs to the control thread.
+ *
+ *     zone.c     declared, forgotten
+ *     place.c    where a device goes
+ *     serve.c    what accesses find; served or not
  */
 #ifndef HOST_ZONE_ZONE_H
 #define HOST_ZONE_ZONE_H
@@ -116,5 +120,12 @@ void zone_show(struct slot *slot, struct device *dev);
 
 /* A device leaves its slot; done(dev) follows when no access can find it any more. */
 void zone_hide(struct slot *slot, void (*done)(struct device *dev));
+
+/* ---- between the files of this folder -------------------------------------------------------- */
+
+/* 0, or -EAGAIN with error set: the request that brought the zone may still fail. NULL is fine. */
+int zone_sure(const struct zone *zone, struct error *error);
+/* Guests see what was published and declared since the last time, all at once. */
+void zones_show(struct zones *zones);
 
 #endif
