@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define SLOTS 16u
+#define AGAIN_MS 20 /* until an interrupt nobody acknowledged is told again */
 #define PIECES 8u
 #define QUEUE_RESET 0xc0u
 #define FEATURES (1ull << VIRTIO_F_VERSION_1 | 1ull << 40 | 1ull << VIRTIO_BLK_F_CONFIG_WCE)
@@ -138,6 +139,22 @@ static void serve_queue(struct standin *d, struct disk *disk)
     }
     disk->interrupt |= VIRTIO_MMIO_INT_VRING;
     interrupt(d, disk->zone, disk->irq);
+}
+
+/* Is there an interrupt that the guest has not acknowledged? It may have been dropped. */
+static bool is_pending(const struct standin *d)
+{
+    for (unsigned int i = 0; i < d->n_slots; i++)
+        if (d->page && d->slot[i]->interrupt)
+            return true;
+    return false;
+}
+
+static void interrupt_again(struct standin *d)
+{
+    for (unsigned int i = 0; i < d->n_slots; i++)
+        if (d->page && d->slot[i]->interrupt)
+            interrupt(d, d->slot[i]->zone, d->slot[i]->irq);
 }
 
 static uint64_t read_config(const struct disk *disk, uint32_t offset, uint32_t size)
@@ -438,12 +455,14 @@ static void *run(void *arg)
         struct pollfd p[3] = { { d->wake_fd, POLLIN, 0 },
                                { d->socket < 0 ? d->listener : d->socket, POLLIN, 0 },
                                { d->page ? d->doorbell : -1, POLLIN, 0 } };
-        bool connected = d->socket >= 0;
+        bool connected = d->socket >= 0, pending = is_pending(d);
         pthread_mutex_unlock(&d->lock);
         if (stop)
             return NULL;
-        poll(p, 3, sleep ? -1 : 0);
+        int ready = poll(p, 3, !sleep ? 0 : pending ? AGAIN_MS : -1);
         pthread_mutex_lock(&d->lock);
+        if (sleep && ready == 0)
+            interrupt_again(d);
         if (p[0].revents && read(d->wake_fd, &count, sizeof(count)) < 0)
             p[0].revents = 0;
         if (p[2].revents && d->doorbell >= 0 && read(d->doorbell, &count, sizeof(count)) < 0)
