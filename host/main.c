@@ -178,8 +178,10 @@ static int start(struct process *p)
     return -p->error.err;
 }
 
-static void is_ready(void)
+static void is_ready(struct daemon *d)
 {
+    if (d->zones->hvisor)
+        hvisor_serve(d->zones->hvisor);
     ready_notify("READY=1");
     log_info("ready");
 }
@@ -191,7 +193,7 @@ static void first_devices_added(struct request *request)
     if (p->error.err)
         shut_down(&p->daemon, true, &p->error);
     else
-        is_ready();
+        is_ready(&p->daemon);
     request_free(request);
 }
 
@@ -206,7 +208,7 @@ static void add_first_devices(struct process *p)
     }
     if (n == 0) {
         zones_accept(&p->zones, &fresh);
-        is_ready();
+        is_ready(&p->daemon);
         return;
     }
     struct spec *specs = p->conf.devices;

@@ -53,6 +53,7 @@ static void put_settings(FILE *to, const struct conf *conf)
     put_text(to, "log_level", log_level_name(conf->log_level));
     fprintf(to, "syslog = %s;\n", conf->syslog ? "true" : "false");
     put_text(to, "hvisor", conf->hvisor);
+    fprintf(to, "hvisor_poll = %s;\n", conf->hvisor_poll ? "true" : "false");
     put_text(to, "trap", conf->trap);
 }
 

@@ -37,6 +37,7 @@ struct conf {
     char **virtio_json;     /* hvisor-tool's files: what they say is in zones and devices already */
     size_t n_virtio_json;
     char *hvisor;           /* path of hvisor's device file, or NULL */
+    bool hvisor_poll;       /* hvisor does not wake us up: never sleep */
 };
 
 /*

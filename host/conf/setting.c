@@ -80,6 +80,14 @@ static int set_hvisor(struct conf *conf, const char *text, const struct setting_
     return 0;
 }
 
+static int set_hvisor_poll(struct conf *conf, const char *text,
+                           const struct setting_source *source, struct error *error)
+{
+    (void)source, (void)error;
+    conf->hvisor_poll = strcmp(text, "on") == 0;
+    return 0;
+}
+
 static int set_socket_mode(struct conf *conf, const char *text,
                            const struct setting_source *source, struct error *error)
 {
@@ -234,6 +242,9 @@ const struct setting settings[] = {
      clear_virtio_json},
     {"hvisor", 0, "hvisor", "PATH", SETTING_SWITCH, NULL,
      "serve hvisor's zones, through " HVISOR_DEVICE " if PATH is left out", set_hvisor, NULL},
+    {"hvisor-poll", 0, "hvisor_poll", NULL, SETTING_FLAG, NULL,
+     "look for accesses without sleeping: for an hvisor that does not wake the daemon up",
+     set_hvisor_poll, NULL},
     {"control", 0, "control", "PATH", SETTING_TEXT, RUNSTATEDIR "/hvisor-vhost.sock",
      "control socket", set_control, NULL},
     {"trap", 0, "trap", "PATH", SETTING_TEXT, NULL,

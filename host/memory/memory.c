@@ -55,7 +55,7 @@ static int check_file(int fd, uint64_t offset, uint64_t size, size_t *page, stru
 
 struct region *region_map(int fd, uint64_t offset, uint64_t size, struct error *error)
 {
-    size_t page;
+    size_t page = 0; /* which not every gcc sees set by check_file() */
     if (check_file(fd, offset, size, &page, error) < 0)
         return NULL;
     struct region *region = calloc(1, sizeof(*region));

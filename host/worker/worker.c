@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ struct worker {
     unsigned number;
     uint64_t poll_max; /* ns */
     uint64_t poll_now; /* ns, adapted between 0 and poll_max */
+    bool expects;      /* looks for poll_max before the next sleep */
     bool stop;
     TAILQ_HEAD(, service) services;
     struct service *next; /* the round goes on here, even if services are removed */
@@ -47,6 +49,11 @@ void worker_remove(struct worker *worker, struct service *s)
     TAILQ_REMOVE(&worker->services, s, link);
 }
 
+void worker_expect(struct worker *worker)
+{
+    worker->expects = true;
+}
+
 static bool serve_all(struct worker *worker)
 {
     bool work = false;
@@ -58,18 +65,31 @@ static bool serve_all(struct worker *worker)
     return work;
 }
 
-/* Goes round until nothing was found for poll_now. */
+/* How long to look. */
+static uint64_t patience(const struct worker *worker)
+{
+    return worker->expects ? worker->poll_max : worker->poll_now;
+}
+
+static uint64_t begin_to_look(const struct worker *worker)
+{
+    if (worker->expects)
+        sched_yield();
+    return clock_ns();
+}
+
+/* Goes round until nothing was found for a while. */
 static void serve_while_busy(struct worker *worker)
 {
     uint64_t idle_since = 0;
     for (unsigned round = 1; !worker->stop; round++) {
         if (serve_all(worker))
             idle_since = 0;
-        else if (worker->poll_now == 0 || TAILQ_EMPTY(&worker->services))
+        else if (patience(worker) == 0 || TAILQ_EMPTY(&worker->services))
             return;
         else if (idle_since == 0)
-            idle_since = clock_ns();
-        else if (clock_ns() - idle_since >= worker->poll_now)
+            idle_since = begin_to_look(worker);
+        else if (clock_ns() - idle_since >= patience(worker))
             return;
         if (round % ROUNDS_PER_LOOP == 0 || loop_has_tasks(worker->loop))
             loop_run_once(worker->loop, false);
@@ -111,6 +131,7 @@ static void *run(void *arg)
             loop_run_once(worker->loop, false); /* who polls must still be able to stop */
             continue;
         }
+        worker->expects = false;
         uint64_t start = clock_ns();
         loop_run_once(worker->loop, true);
         adapt(worker, clock_ns() - start);

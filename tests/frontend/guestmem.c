@@ -5,6 +5,7 @@
 #include "guestmem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -31,6 +32,21 @@ static int free_slot(const struct guestmem *mem)
     return -ENOSPC;
 }
 
+static int make_file(const struct guestmem_spec *spec)
+{
+    int fd, err;
+
+    if (spec->fd)
+        return fcntl(spec->fd, F_DUPFD_CLOEXEC, 0);
+    fd = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || ftruncate(fd, (off_t)(spec->offset + spec->size)) == 0)
+        return fd;
+    err = errno;
+    close(fd);
+    errno = err;
+    return -1;
+}
+
 int guestmem_add(struct guestmem *mem, const struct guestmem_spec *spec)
 {
     int index = free_slot(mem);
@@ -40,11 +56,9 @@ int guestmem_add(struct guestmem *mem, const struct guestmem_spec *spec)
 
     if (index < 0)
         return index;
-    fd = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    fd = make_file(spec);
     if (fd < 0)
         return -errno;
-    if (ftruncate(fd, (off_t)(spec->offset + spec->size)) < 0)
-        goto close_fd;
     map = mmap(NULL, spec->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)spec->offset);
     if (map == MAP_FAILED)
         goto close_fd;

@@ -21,6 +21,7 @@ struct guestmem_spec {
     uint64_t gpa;
     uint64_t uva; /* 0: the address this process maps it at */
     uint64_t offset; /* where in the file the region starts; whole pages */
+    int fd; /* a file that is large enough, which stays the caller's; 0: one of its own */
 };
 
 struct guestmem_region {

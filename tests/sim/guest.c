@@ -11,6 +11,9 @@
 #include <unistd.h>
 
 #define HIGH_GPA 0x200000000ull
+/* In the memory of the machine, if that is one file. */
+#define HOST_ADDRESS(ZONE) (0x80000000ull + (ZONE) * 0x10000000ull)
+#define HOST_HIGH 0x8000000u
 
 struct sim_slot guest_slot(unsigned int index)
 {
@@ -22,7 +25,14 @@ static int add_memory(struct guest *g, const struct guest_options *options)
 {
     struct guestmem_spec low = { .size = options->memory, .gpa = GUEST_GPA, .offset = 8192 };
     struct guestmem_spec high = { .size = options->high, .gpa = HIGH_GPA };
-    int rc = guestmem_add(&g->mem, &low);
+    int rc;
+
+    if (sim_device_fd(g->sim) >= 0) {
+        low.fd = high.fd = sim_device_fd(g->sim);
+        low.offset = HOST_ADDRESS(g->zone);
+        high.offset = HOST_ADDRESS(g->zone) + HOST_HIGH;
+    }
+    rc = guestmem_add(&g->mem, &low);
 
     if (rc >= 0 && options->high)
         rc = guestmem_add(&g->mem, &high);

@@ -104,6 +104,8 @@ static void tell(struct sim *s, const struct hvv_bridge_result *res, uint64_t be
     }
     zone = &s->shared->zone[res->target_zone];
     irq = find(zone, res->irq_id);
+    if (irq && s->device && !atomic_load(&zone->on)) /* the daemon is not told when zones end */
+        return;
     if (!irq || !atomic_load(&zone->on)) {
         sim_note(s, "interrupt %u for zone %u, which %s", res->irq_id, res->target_zone,
                  irq ? "is off" : "has no such slot");
@@ -141,6 +143,22 @@ void sim_irq_pass(struct sim *s)
     sim_unlock(&s->shared->irq_lock);
 }
 
+/* Behind a device nothing is taken, but that there is nothing to take is known. */
+static void look(struct sim *s)
+{
+    const struct hvv_bridge_page *page = sim_page(s);
+
+    if (!s->device) {
+        sim_irq_pass(s);
+        return;
+    }
+    sim_lock(&s->shared->irq_lock);
+    uint64_t now = clock_ns();
+    if (__atomic_load_n(&page->res_rear, __ATOMIC_ACQUIRE) == page->res_front)
+        s->shared->last_pass_ns = now;
+    sim_unlock(&s->shared->irq_lock);
+}
+
 void *sim_irq_run(void *arg)
 {
     struct sim *s = arg;
@@ -152,7 +170,7 @@ void *sim_irq_run(void *arg)
         poll(p, 2, LOOK_MS);
         if (p[0].revents && read(s->irq_fd, &count, sizeof(count)) < 0)
             p[0].revents = 0; /* another pass was faster */
-        sim_irq_pass(s);
+        look(s);
     }
     return NULL;
 }

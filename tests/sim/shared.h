@@ -23,6 +23,8 @@ struct sim_cpu {
     pthread_mutex_t lock; /* a vCPU does one thing at a time */
     uint64_t flag;        /* what cfg_flags has to be while no access is outstanding */
     bool busy;            /* an access is under way */
+    bool pushed;          /* and waits for its answer; under ring_lock */
+    bool renewed;         /* and the page is another since; under ring_lock */
     bool lost;            /* one was never answered, or whoever waited for it died */
     uint64_t writes;      /* makes the garbage differ */
 };
@@ -69,6 +71,8 @@ struct sim_shared {
     char note[SIM_NOTES][SIM_NOTE_BYTES];
 };
 
+struct sim_device;
+
 struct sim {
     struct sim_shared *shared;
     uint8_t *pages;
@@ -78,6 +82,7 @@ struct sim {
     int zone_fd[HVV_BRIDGE_ZONES];
     /* Of the process that made it only */
     int socket; /* -1: not connected */
+    struct sim_device *device; /* or NULL */
     int stop_fd;
     pthread_t irq_thread;
     pid_t owner;
@@ -87,6 +92,9 @@ struct sim {
 bool sim_lock(pthread_mutex_t *lock); /* true: its last holder died with it */
 void sim_unlock(pthread_mutex_t *lock);
 __attribute__((format(printf, 2, 3))) void sim_note(struct sim *s, const char *format, ...);
+
+/* device.c */
+void sim_device_free(struct sim *s);
 
 /* irq.c */
 void *sim_irq_run(void *arg);

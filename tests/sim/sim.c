@@ -217,6 +217,7 @@ void sim_free(struct sim *s)
         sim_disconnect(s);
         if (write(s->stop_fd, &one, sizeof(one)) == sizeof(one))
             pthread_join(s->irq_thread, NULL);
+        sim_device_free(s);
     }
     for (unsigned int i = 0; i < HVV_BRIDGE_ZONES; i++)
         close_fd(s->zone_fd[i]);
@@ -375,9 +376,10 @@ static void zone_off(struct sim *s, uint32_t zone)
 
 void sim_disconnect(struct sim *s)
 {
-    if (s->socket < 0)
+    if (s->socket < 0 && !s->device)
         return;
-    close(s->socket);
+    if (s->socket >= 0)
+        close(s->socket);
     s->socket = -1;
     sim_lock(&s->shared->irq_lock);
     s->shared->connected = false;
@@ -475,15 +477,15 @@ static int tell_slots(struct sim *s, uint32_t number)
 int sim_zone_start(struct sim *s, uint32_t number, const struct guestmem *mem)
 {
     struct hvv_trap_zone start = { HVV_TRAP_START, number };
-    int err = tell_slots(s, number);
+    int err = s->device ? 0 : tell_slots(s, number);
 
-    if (!err)
+    if (!err && !s->device)
         err = tell_memory(s, number, mem);
     if (err)
         return err;
     /* An interrupt may be here before the answer is. */
     atomic_store(&s->shared->zone[number].on, true);
-    err = sim_call(s, &start, sizeof(start), NULL, 0, NULL);
+    err = s->device ? 0 : sim_call(s, &start, sizeof(start), NULL, 0, NULL);
     if (err)
         atomic_store(&s->shared->zone[number].on, false);
     return err;
@@ -493,7 +495,7 @@ int sim_zone_start(struct sim *s, uint32_t number, const struct guestmem *mem)
 int sim_zone_stop(struct sim *s, uint32_t number)
 {
     struct hvv_trap_zone stop = { HVV_TRAP_STOP, number };
-    int err = sim_call(s, &stop, sizeof(stop), NULL, 0, NULL);
+    int err = s->device ? 0 : sim_call(s, &stop, sizeof(stop), NULL, 0, NULL);
 
     if (!err)
         zone_off(s, number);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sim.h - a simulated hypervisor, on the daemon's trap socket.
+ * sim.h - a simulated hypervisor, on the daemon's trap socket or behind a device file as hvisor's.
  *
  * It has the bridge page, the vCPUs, the interrupt controllers and the connection to the daemon;
  * what a guest does is in guest.h and mmio-driver.h. All of its state is in shared memory, so that
@@ -10,6 +10,7 @@
  *     vCPU    sim_access()                  push, wake the daemon up if it asks, wait
  *     irq     sim_new() starts it           res_list -> list of the zone -> sim_irq_take()
  *     owner   sim_connect(), sim_zone_...   the trap socket; one thread
+ *             sim_device()                  or the device file, whose thread answers ioctls
  *
  * It does to the daemon what hvisor does: one ring for all zones; bytes of a value above the size
  * of an access are garbage; an access to offset 0x50 of its region counts as a notification, a read
@@ -39,6 +40,7 @@ struct sim_options {
     bool futex;                /* stopped vCPUs sleep; else they spin */
     bool level;                /* interrupts are levels */
     bool no_fence;             /* as hvisor of January 2026: none before need_wakeup is looked at */
+    bool no_wakeup;            /* as old loongarch64: the daemon is never woken up */
     uint32_t irq_limit;        /* 0: SIM_IRQ_LIMIT; UINT32_MAX: none */
     uint32_t irq_again_ms;     /* as the daemon is told */
     uint32_t spin_yield;       /* looks before a spinning vCPU yields; 0: a few */
@@ -73,6 +75,40 @@ const char *sim_error(const struct sim *s);
 int sim_call(struct sim *s, const void *message, size_t size, const int *fds, unsigned int n_fds,
              struct hvv_trap_answer *answer);
 
+/* ---- the daemon, by a device file ------------------------------------------------------------ */
+
+/*
+ * Instead of sim_connect(), before there are guests: a file at `path` that has the bridge page at
+ * offset 0 and the guests' memory at its physical addresses, and a socket beside it for the ioctls
+ * of a daemon that hvisor-ioctl.c is loaded into. Daemons can follow one another; what zones and
+ * slots they know is not asked. Guests are in this process. Interrupts are taken when FINISH_REQ
+ * says so, at no other time.
+ *
+ * INIT_VIRTIO is a fresh page, in place: who waits for an answer looks at its flag there. A vCPU
+ * looks at its flag when it has a place in the ring; hvisor does before, so that one which found
+ * the ring full can be answered once too often after INIT, whatever a daemon does.
+ */
+int sim_device(struct sim *s, const char *path);
+/* For memory of guests; -1: there is none. */
+int sim_device_fd(const struct sim *s);
+/* What INIT_VIRTIO does, as if by a daemon that ended right after. */
+void sim_device_init(struct sim *s);
+/* FINISH_REQ takes nothing and does not return until it is let go. */
+void sim_device_hold(struct sim *s, bool hold);
+/* What a request is answered with: a value, or -errno. 0: as always. One at a time. */
+void sim_device_refuse(struct sim *s, uint32_t request, int answer);
+
+struct sim_device_counts {
+    uint64_t inits, eventfds;
+    uint64_t finishes;  /* that returned */
+    uint64_t deasserts;
+    uint64_t held;      /* do not return right now */
+    uint64_t unknown;   /* requests */
+};
+
+struct sim_device_counts sim_device_counts(struct sim *s);
+bool sim_device_wait_held(struct sim *s, int timeout_ms);
+
 /* ---- zones ----------------------------------------------------------------------------------- */
 
 struct sim_slot {
@@ -88,11 +124,18 @@ int sim_zone_slot(struct sim *s, uint32_t zone, const struct sim_slot *slot);
  * region.
  */
 int sim_zone_region(struct sim *s, uint32_t zone, uint64_t address, uint64_t length);
-/* Sends MEMORY for all regions of `mem`, SLOT for all slots, and START. */
+/* Sends MEMORY for all regions of `mem`, SLOT for all slots, START. With a device file, nothing. */
 int sim_zone_start(struct sim *s, uint32_t zone, const struct guestmem *mem);
 int sim_zone_stop(struct sim *s, uint32_t zone);
 
 /* ---- vCPUs ----------------------------------------------------------------------------------- */
+
+/* The page was replaced while the vCPU waited, and what let it go was... */
+enum sim_renewed {
+    SIM_NOT_RENEWED,
+    SIM_RENEWED_AT_ONCE, /* the fresh page: its flag was another */
+    SIM_RENEWED_ANSWER,  /* an answer on the fresh page */
+};
 
 struct sim_access {
     /* In */
@@ -104,6 +147,7 @@ struct sim_access {
     uint64_t value; /* of a write; out: of a read, as the guest sees it */
     /* Out */
     bool notify;      /* the daemon was told not to answer */
+    enum sim_renewed renewed;
     uint64_t took_ns; /* from before the push until the vCPU goes on */
 };
 

@@ -72,6 +72,26 @@ void thread_go_on(struct stopped *t)
     t->tid = 0;
 }
 
+long thread_sleeps(const struct daemon *d, const char *name)
+{
+    static const char key[] = "voluntary_ctxt_switches:";
+    char path[64], line[128];
+    pid_t tid = find(d, name);
+    long n = -1;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)d->pid, (int)tid);
+    f = tid ? fopen(path, "re") : NULL;
+    while (f && n < 0 && fgets(line, sizeof(line), f))
+        if (strncmp(line, key, sizeof(key) - 1) == 0)
+            n = atol(line + sizeof(key) - 1);
+    if (f)
+        fclose(f);
+    if (n < 0)
+        row_fail("the daemon has no thread %s", name);
+    return n;
+}
+
 int thread_worker_of(struct daemon *d, const char *id)
 {
     json_t *device = daemon_call(d, "device.show", "{s:s}", "id", id);

@@ -14,6 +14,8 @@ struct stopped {
 /* By its name, as in /proc/PID/task/TID/comm. False: told the report; skipped if not permitted. */
 bool thread_stop(struct stopped *t, const struct daemon *d, const char *name);
 void thread_go_on(struct stopped *t);
+/* How often the thread has gone to sleep so far, or -1: told the report. */
+long thread_sleeps(const struct daemon *d, const char *name);
 /* The worker of queue 0 of a device, or -1. */
 int thread_worker_of(struct daemon *d, const char *id);
 

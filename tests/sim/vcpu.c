@@ -62,6 +62,20 @@ static bool wakeup_wanted(const struct hvv_bridge_page *page)
     return __atomic_load_n(&page->need_wakeup, __ATOMIC_RELAXED) == 1;
 }
 
+/* With no access outstanding, the word of the CPU has to be what the last answer made it. */
+static void check_idle(struct sim *s, uint32_t cpu, const char *when)
+{
+    uint64_t is = flag_of(s, cpu);
+    uint64_t *flag = &s->shared->cpu[cpu].flag;
+    /* A new daemon may answer each CPU that it has not heard of once. */
+    bool released = s->device && *flag == 0 && is == 1;
+
+    if (is != *flag && !released && !s->shared->cpu[cpu].lost)
+        sim_note(s, "CPU %u was answered %lld times more than it should be, %s", cpu,
+                 (long long)(is - *flag), when);
+    *flag = is;
+}
+
 /*
  * *wake: the daemon asked to be woken up. Without the fence a processor may look at that before
  * others see the new rear; here it always does, and takes its time in between.
@@ -74,7 +88,9 @@ static bool push_now(struct sim *s, const struct hvv_bridge_request *req, bool *
 
     if (next == __atomic_load_n(&page->req_front, __ATOMIC_ACQUIRE))
         return false;
+    check_idle(s, (uint32_t)req->src_cpu, "before an access");
     page->req_list[rear] = *req;
+    s->shared->cpu[req->src_cpu].pushed = !req->need_interrupt;
     *wake = wakeup_wanted(page);
     for (uint64_t i = s->shared->opt.no_fence ? req->value % 1024 : 0; i > 0; i--)
         ring_relax();
@@ -160,27 +176,37 @@ static int wait_answer(struct sim *s, uint32_t cpu, uint64_t old, unsigned int e
     return err;
 }
 
-/* With no access outstanding, the word of the CPU has to be what the last answer made it. */
-static void check_idle(struct sim *s, uint32_t cpu, const char *when)
+/* Behind a device the page may be replaced at any time but while this is held. */
+static void lock_page(struct sim *s, bool lock)
 {
-    uint64_t is = flag_of(s, cpu);
-    uint64_t *flag = &s->shared->cpu[cpu].flag;
+    if (s->device && lock)
+        sim_lock(&s->shared->ring_lock);
+    else if (s->device)
+        sim_unlock(&s->shared->ring_lock);
+}
 
-    if (is != *flag && !s->shared->cpu[cpu].lost)
-        sim_note(s, "CPU %u was answered %lld times more than it should be, %s", cpu,
-                 (long long)(is - *flag), when);
-    *flag = is;
+/* The access is over, with an answer or without. Under lock_page(). */
+static void settle(struct sim_cpu *cpu)
+{
+    cpu->pushed = cpu->renewed = false;
 }
 
 static void take_answer(struct sim *s, struct sim_access *a, struct sim_cpu *cpu)
 {
-    uint64_t flag = flag_of(s, a->cpu), value = sim_page(s)->cfg_values[a->cpu];
+    uint64_t flag, value;
 
-    if (flag - cpu->flag != 1)
+    lock_page(s, true);
+    flag = flag_of(s, a->cpu);
+    value = __atomic_load_n(&sim_page(s)->cfg_values[a->cpu], __ATOMIC_RELAXED);
+    if (cpu->renewed)
+        a->renewed = flag ? SIM_RENEWED_ANSWER : SIM_RENEWED_AT_ONCE;
+    else if (flag - cpu->flag != 1)
         sim_note(s, "CPU %u was answered %llu times for %s of 0x%llx", a->cpu,
                  (unsigned long long)(flag - cpu->flag), a->write ? "a write" : "a read",
                  (unsigned long long)a->address);
     cpu->flag = flag;
+    settle(cpu);
+    lock_page(s, false);
     if (a->write)
         return;
     if (a->size < 8 && value >> 8 * a->size) {
@@ -209,10 +235,10 @@ static int access_locked(struct sim *s, struct sim_access *a, struct sim_cpu *cp
         .value = a->write ? unmasked(a, cpu->writes++) : 0, .is_write = a->write,
         .need_interrupt = a->notify,
     };
-    check_idle(s, a->cpu, "before an access");
+    a->renewed = SIM_NOT_RENEWED;
     err = push(s, &req, epoch, deadline, &wake);
-    if (!err && wake) /* hvisor never clears the word, and neither do we */
-        wake_daemon(s);
+    if (!err && wake && !s->shared->opt.no_wakeup)
+        wake_daemon(s); /* hvisor never clears the word, and neither do we */
     if (!err && !a->notify) {
         atomic_fetch_add(&s->shared->waiting, 1);
         err = wait_answer(s, a->cpu, cpu->flag, epoch, deadline);
@@ -252,6 +278,9 @@ int sim_access(struct sim *s, struct sim_access *a)
     sim_irq_settling(s, a, true);
     err = access_locked(s, a, cpu);
     sim_irq_settling(s, a, false);
+    lock_page(s, true);
+    settle(cpu);
+    lock_page(s, false);
     cpu->busy = false;
     sim_unlock(&cpu->lock);
     atomic_fetch_add_explicit(&s->shared->accesses, 1, memory_order_relaxed);
@@ -311,7 +340,9 @@ unsigned int sim_violations(struct sim *s)
 {
     for (uint32_t i = 0; i < HVV_BRIDGE_CPUS; i++) {
         lock_cpu(&s->shared->cpu[i]);
+        lock_page(s, true);
         check_idle(s, i, "after its last access");
+        lock_page(s, false);
         sim_unlock(&s->shared->cpu[i].lock);
     }
     return atomic_load(&s->shared->n_notes);

@@ -3,11 +3,13 @@
 #include "world.h"
 
 #include "clock.h"
+#include "hvisor-ioctl.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -75,6 +77,98 @@ static bool make_guests(struct world *w)
     return true;
 }
 
+/* ---- the other way --------------------------------------------------------------------------- */
+
+/* The run-time of a sanitizer has to come before all else: as it is in this process, if it is. */
+static void add_runtime(char *text, size_t size)
+{
+    char line[512], *path;
+    FILE *maps = fopen("/proc/self/maps", "re");
+
+    while (maps && !text[0] && fgets(line, sizeof(line), maps)) {
+        path = strchr(line, '/');
+        if (path && strstr(path, "/libasan.so"))
+            snprintf(text, size, "%.*s:", (int)strcspn(path, "\n"), path);
+    }
+    if (maps)
+        fclose(maps);
+}
+
+const char *const *world_hvisor_env(void)
+{
+    static struct text preload;
+    static const char *env[] = { preload.s, HVISOR_IOCTL_DEVICE "=hvisor", NULL };
+    struct text runtime = { "" }, library = built("tests/sim/hvisor-ioctl.so");
+
+    if (access(library.s, R_OK) < 0)
+        return NULL;
+    add_runtime(runtime.s, sizeof(runtime.s));
+    snprintf(preload.s, sizeof(preload.s), "LD_PRELOAD=%.240s%.240s", runtime.s, library.s);
+    return env;
+}
+
+static void put_memory(FILE *to, const struct guest *g)
+{
+    const char *comma = "";
+
+    for (unsigned int i = 0; i < GUESTMEM_REGIONS_MAX; i++) {
+        const struct guestmem_region *r = &g->mem.region[i];
+
+        if (r->fd < 0)
+            continue;
+        fprintf(to, "%s{ \"zone0_ipa\": \"0x%llx\", \"zonex_ipa\": \"0x%llx\", \"size\": %llu }",
+                comma, (unsigned long long)r->at.offset, (unsigned long long)r->at.gpa,
+                (unsigned long long)r->at.size);
+        comma = ", ";
+    }
+}
+
+static void put_slots(FILE *to, const struct guest *g, unsigned int used, const char *image)
+{
+    for (unsigned int i = 0; i < g->n_slots; i++) {
+        struct sim_slot slot = guest_slot(i);
+        bool enabled = image && i == used;
+
+        fprintf(to, "%s{ \"type\": \"blk\", \"addr\": \"0x%llx\", \"len\": \"0x%llx\", "
+                "\"irq\": %u, \"img\": \"i/%s\", \"status\": \"%s\" }", i ? ",\n    " : "",
+                (unsigned long long)slot.address, (unsigned long long)slot.length, slot.irq,
+                enabled ? image : "none", enabled ? "enable" : "disable");
+    }
+}
+
+bool world_json(const struct world *w, const char *name, unsigned int slot, const char *image)
+{
+    FILE *to = fopen(in_dir(w->daemon, "%s", name).s, "we");
+
+    if (!to)
+        return row_fail("cannot write %s: %s", name, strerror(errno));
+    fprintf(to, "{ \"zones\": [");
+    for (unsigned int i = 0; i < w->options.guests; i++) {
+        const struct guest *g = &w->guest[i];
+
+        fprintf(to, "%s{ \"id\": %u,\n  \"memory_region\": [ ", i ? ", " : "", g->zone);
+        put_memory(to, g);
+        fprintf(to, " ],\n  \"devices\": [\n    ");
+        put_slots(to, g, slot, i ? NULL : image);
+        fprintf(to, " ] }");
+    }
+    fprintf(to, " ] }\n");
+    return fclose(to) == 0 || row_fail("cannot write %s: %s", name, strerror(errno));
+}
+
+static bool open_hvisor(struct world *w)
+{
+    const struct world_options *o = &w->options;
+
+    if (!w->daemon->options->env)
+        return row_fail("hvisor-ioctl.so is not in HVV_BUILD/tests/sim");
+    if (!world_json(w, WORLD_JSON, 0, o->image))
+        return false;
+    return o->not_started || (daemon_start(w->daemon) && world_start(w));
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
 bool world_open(struct world *w, struct daemon *d, const struct world_options *options)
 {
     static const struct world_options plain;
@@ -91,8 +185,12 @@ bool world_open(struct world *w, struct daemon *d, const struct world_options *o
     w->sim = sim_new(&w->options.sim);
     if (!w->sim)
         return row_fail("cannot make a hypervisor: %s", strerror(errno));
+    if (w->options.hvisor && sim_device(w->sim, in_dir(d, "hvisor").s))
+        return row_fail("%s", sim_error(w->sim));
     if (!make_guests(w))
         return false;
+    if (w->options.hvisor)
+        return open_hvisor(w);
     if (sim_connect(w->sim, world_trap_path(d).s))
         return row_fail("HELLO: %s", sim_error(w->sim));
     return w->options.not_started || world_start(w);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * world.h - for the flow tests here: a daemon of tests/flow with a trap socket, a simulated
- * hypervisor connected to it, and guests in zones 1, 2, ... Main thread.
+ * hypervisor connected to it, and guests in zones 1, 2, ... Or a daemon on the hypervisor's device
+ * file, which is started here. Main thread.
  *
  * Functions that return bool have told the report why it is false (report.h). What is left when a
  * row returns is ended for it: loads, disks, children, guests, the connection.
@@ -21,6 +22,9 @@
 #define WORLD_LOADS 64u
 #define WORLD_CHILDREN 4u
 #define WORLD_TRAP_ARGS "--trap", "trap.sock" /* for daemon_options.args */
+/* The same for a daemon on the device file; the row starts it, by world_open(). */
+#define WORLD_HVISOR_ARGS "--hvisor=hvisor", "--virtio-json", WORLD_JSON
+#define WORLD_JSON "zones.json"
 
 struct world_options {
     struct sim_options sim;
@@ -30,6 +34,8 @@ struct world_options {
     uint64_t high;        /* above 4 GiB */
     bool not_started;     /* connected, but no zone is started */
     bool elsewhere;       /* guests run in children: no interrupt threads here */
+    bool hvisor;          /* by a device file; not_started: neither zones nor the daemon are */
+    const char *image;    /* hvisor: WORLD_JSON has a disk in slot 0 of zone 1, DIR/i/IMAGE */
 };
 
 /* A process that has one guest. It does what it is told by a letter, and says how that went. */
@@ -57,6 +63,14 @@ bool world_start(struct world *w);
 /* The hypervisor has seen no rule broken. At the end of each row, and of steps that matter. */
 bool world_fine(struct world *w);
 struct text world_trap_path(const struct daemon *d);
+
+/*
+ * DIR/NAME, a virtio file of hvisor-tool: all guests with their memory and slots, which are spare
+ * but for one of the first guest: a disk with DIR/i/IMAGE. `image` NULL: all are.
+ */
+bool world_json(const struct world *w, const char *name, unsigned int slot, const char *image);
+/* For daemon_options.env with WORLD_HVISOR_ARGS. NULL: told the report, in a row. */
+const char *const *world_hvisor_env(void);
 
 /* "blk:OPTIONS,zone=Z,addr=A" for the slot of the guest. */
 struct text world_spec(const struct world *w, unsigned int guest, unsigned int slot,

@@ -372,6 +372,29 @@ Test(bridge, a_broken_bridge_is_reported_once)
     fclose(file);
 }
 
+/* Who waits since the page before this one is let go; nobody else gets an answer too many. */
+Test(bridge, cpus_not_heard_of_are_released_once)
+{
+    take_read(3);
+    take_read(4);
+    cr_assert(bridge_answer(&bridge, 4, 4, 7));
+    struct hvv_bridge_request notify = a_read(5);
+    notify.need_interrupt = 1;
+    struct bridge_access access;
+    hand_over(notify);
+    cr_assert(take(&access));
+    page->cfg_values[6] = 99;
+    bridge_release_unheard(&bridge);
+    for (unsigned cpu = 0; cpu < HVV_BRIDGE_CPUS; cpu++)
+        cr_expect_eq(page->cfg_flags[cpu], cpu == 3 || cpu == 5 ? 0 : 1, "CPU %u", cpu);
+    cr_expect_eq(page->cfg_values[6], 0);
+    cr_expect_eq(page->cfg_values[4], 7);
+    cr_expect(bridge_answer(&bridge, 3, 4, 1), "who was heard of waits for the real one");
+    take_read(6);
+    cr_expect(bridge_answer(&bridge, 6, 4, 1));
+    cr_expect_eq(page->cfg_flags[6], 2);
+}
+
 /* ---- sleeping -------------------------------------------------------------------------------- */
 
 Test(bridge, wake_ups_are_asked_for_only_while_asleep)

@@ -705,16 +705,19 @@ Test(conf, hvisor)
     dir_make(&dir);
     good(&conf, "");
     cr_assert_null(conf.hvisor);
+    cr_assert_not(conf.hvisor_poll);
     cr_assert_null(conf.trap);
     conf_clear(&conf);
     good(&conf, "--hvisor --trap t");
     cr_assert_str_eq(conf.hvisor, "/dev/hvisor");
     expect_path(&dir, conf.trap, "t");
     conf_clear(&conf);
-    good(&conf, "--hvisor=h");
+    good(&conf, "--hvisor=h --hvisor-poll");
+    cr_assert(conf.hvisor_poll);
     expect_path(&dir, conf.hvisor, "h");
     conf_clear(&conf);
-    good_file(&conf, "hvisor = true");
+    good_file(&conf, "hvisor = true; hvisor_poll = true");
+    cr_assert(conf.hvisor_poll);
     cr_assert_str_eq(conf.hvisor, "/dev/hvisor");
     conf_clear(&conf);
     write_text("hvisor = \"/x\"");
@@ -821,7 +824,7 @@ Test(conf, format)
     dir_make(&dir);
     round_trip("");
     round_trip("--workers each --poll-us 7 --stuck-seconds 9 --log-level debug --syslog "
-               "--hvisor=/h --trap /t --control /c\"\\\x01\t --socket-dir /s --socket-mode 0064 "
+               "--hvisor=/h --hvisor-poll --trap /t --control /c\"\\\x01\t --socket-dir /s --socket-mode 0064 "
                "-p /p -p /q");
     round_trip("--virtio-json " DATA "board-rk3588.json -d blk:/x,,y\"\\,ro -d rng");
     round_trip("--virtio-json " DATA "large-numbers.json");

@@ -12,6 +12,7 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <linux/virtio_mmio.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,11 +27,13 @@ struct access_thread {
     struct service service;          /* access */
     struct watch *doorbell;
     struct timer *wake;              /* for a wake-up that was lost; access */
+    struct timer *release;           /* access */
+    bool serves;                     /* access: accesses are taken */
     struct registers empty;          /* access: a slot without a device */
     struct waiting waiting[HVV_BRIDGE_CPUS]; /* access */
     _Atomic(struct slot_table *) table;
     struct loop *control;
-    struct hvv_task start_task, stop_task;
+    struct hvv_task start_task, serve_task, stop_task;
     void (*done)(void *arg);
     void *done_arg;
 };
@@ -75,6 +78,12 @@ static const struct slot_entry *find_slot(const struct slot_table *table,
     return NULL;
 }
 
+/* Whoever asks which interrupt it is acknowledges it next, and then tells of new work. */
+static bool more_follows(uint64_t offset)
+{
+    return offset == VIRTIO_MMIO_INTERRUPT_STATUS || offset == VIRTIO_MMIO_INTERRUPT_ACK;
+}
+
 static void handle(struct access_thread *at, const struct bridge_access *access)
 {
     /* Acquire: pairs with the exchange in access_set_table(), after which the devices are whole. */
@@ -83,6 +92,8 @@ static void handle(struct access_thread *at, const struct bridge_access *access)
     uint64_t value = 0;
     if (e && e->device) {
         mmio_access(e->device, at, access, access->address - e->addr);
+        if (more_follows(access->address - e->addr))
+            worker_expect(at->worker);
         return;
     }
     if (e && !access->write)
@@ -95,22 +106,29 @@ static bool serve(struct service *s)
     struct access_thread *at = container_of(s, struct access_thread, service);
     struct bridge_access access;
     unsigned n = 0;
+    if (!at->serves)
+        return false;
     bridge_awake(&at->bridge);
     while (n < BATCH && bridge_take(&at->bridge, &access)) {
         handle(at, &access);
         n++;
     }
-    return n > 0;
+    return n > 0 || at->setup.never_sleep;
+}
+
+static bool has_slots(const struct access_thread *at)
+{
+    return atomic_load_explicit(&at->table, memory_order_acquire)->n > 0;
 }
 
 static bool rest(struct service *s)
 {
     struct access_thread *at = container_of(s, struct access_thread, service);
-    if (at->setup.never_sleep)
-        return true;
+    if (!at->serves)
+        return false;
     if (!bridge_may_sleep(&at->bridge))
         return true;
-    if (at->setup.wake_ns)
+    if (at->setup.wake_ns && has_slots(at)) /* a new table wakes the thread up */
         timer_set(at->wake, at->setup.wake_ns);
     return false;
 }
@@ -132,12 +150,27 @@ static void on_wake(void *arg)
     (void)arg; /* that the thread woke up is all it takes: it looks at the bridge */
 }
 
+static void on_release(void *arg)
+{
+    struct access_thread *at = arg;
+    serve(&at->service); /* who is on the page already has been heard of */
+    bridge_release_unheard(&at->bridge);
+}
+
 static void start_on_access(struct hvv_task *task)
 {
     struct access_thread *at = container_of(task, struct access_thread, start_task);
     pthread_setname_np(pthread_self(), at->setup.name);
     worker_add(at->worker, &at->service);
     watch_set(at->doorbell, HVV_WATCH_READ);
+    at->serves = !at->setup.waits;
+}
+
+static void serve_on_access(struct hvv_task *task)
+{
+    struct access_thread *at = container_of(task, struct access_thread, serve_task);
+    at->serves = true;
+    timer_set(at->release, at->setup.release_ns);
 }
 
 /* ---- control: the table ---------------------------------------------------------------------- */
@@ -186,6 +219,7 @@ static void stopped_on_control(struct hvv_task *task)
     void *arg = at->done_arg;
     watch_free(at->doorbell);
     timer_free(at->wake);
+    timer_free(at->release);
     free(atomic_load(&at->table));
     destroy(at);
     done(arg);
@@ -194,6 +228,7 @@ static void stopped_on_control(struct hvv_task *task)
 static void stop_on_access(struct hvv_task *task)
 {
     struct access_thread *at = container_of(task, struct access_thread, stop_task);
+    timer_set(at->release, 0);
     watch_set(at->doorbell, 0);
     timer_set(at->wake, 0);
     worker_remove(at->worker, &at->service);
@@ -210,6 +245,12 @@ void access_free(struct access_thread *at, void (*done)(void *arg), void *arg)
     loop_post(access_loop(at), &at->stop_task);
 }
 
+void access_start(struct access_thread *at)
+{
+    at->serve_task.run = serve_on_access;
+    loop_post(access_loop(at), &at->serve_task);
+}
+
 static int start_parts(struct access_thread *at, struct error *error)
 {
     struct slot_table *table = calloc(1, sizeof(*table));
@@ -223,7 +264,8 @@ static int start_parts(struct access_thread *at, struct error *error)
         return -error->err;
     at->doorbell = watch_new(access_loop(at), peer_fd_number(at->setup.doorbell), on_doorbell, at);
     at->wake = timer_new(access_loop(at), on_wake, at);
-    if (!at->doorbell || !at->wake)
+    at->release = timer_new(access_loop(at), on_release, at);
+    if (!at->doorbell || !at->wake || !at->release)
         return error_set(error, ENOMEM, "out of memory for an access thread");
     return 0;
 }
@@ -246,6 +288,7 @@ struct access_thread *access_new(struct loop *control, const struct access_setup
         start_parts(at, error) < 0) {
         watch_free(at->doorbell);
         timer_free(at->wake);
+        timer_free(at->release);
         free(atomic_load(&at->table));
         destroy(at);
         return NULL;

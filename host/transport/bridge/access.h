@@ -30,8 +30,11 @@ struct access_setup {
     struct hvv_bridge_page *page;  /* stays mapped until access_free() is over */
     int doorbell;                  /* what the other side rings, as of peer-fd.h; the caller's */
     uint64_t poll_ns;              /* how long to look for accesses before sleeping */
-    uint64_t wake_ns;              /* look again after so long asleep, for lost wake-ups; 0: never */
+    uint64_t wake_ns;              /* look again after so long asleep, for lost wake-ups, while there
+                                      are slots; 0: never */
     bool never_sleep;              /* the other side cannot wake this one */
+    bool waits;                    /* nothing is taken before access_start() */
+    uint64_t release_ns;           /* so long after that bridge_release_unheard(); 0: never */
     void (*answered)(void *arg, uint32_t cpu); /* wakes the vCPU's thread; NULL: it looks itself */
     struct interrupts_setup interrupts; /* but for the bridge */
     void *arg;                     /* of answered() */
@@ -64,6 +67,8 @@ struct slot_table {
 /* Starts the thread with an empty table. NULL with error set. Control. */
 struct access_thread *access_new(struct loop *control, const struct access_setup *setup,
                                  struct error *error);
+/* If it `waits`: accesses are taken from here on. Once. Control. */
+void access_start(struct access_thread *at);
 
 /*
  * Puts a table in place (malloc'ed, taken over). done(arg) follows on the control thread when the

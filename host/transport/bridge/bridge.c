@@ -145,6 +145,7 @@ int bridge_init(struct bridge *bridge, struct hvv_bridge_page *page, const char 
     bridge->arg = arg;
     bridge->req_front = values[0];
     bridge->res_rear = values[3];
+    bridge->asked = true; /* for all we know */
     return 0;
 }
 
@@ -180,6 +181,7 @@ static bool accept_entry(struct bridge *bridge, const struct hvv_bridge_request 
         return false;
     }
     uint32_t cpu = (uint32_t)request->src_cpu;
+    bridge->heard |= 1u << cpu;
     if (waits && !expect_answer(bridge, cpu)) {
         count(&bridge->counters.repeated);
         log_invalid(bridge, request, "a request was dropped, since its CPU waits for an answer");
@@ -256,15 +258,31 @@ void bridge_answer_all(struct bridge *bridge)
             let_go(bridge, cpu, 0);
 }
 
+void bridge_release_unheard(struct bridge *bridge)
+{
+    struct hvv_bridge_page *page = bridge->page;
+    for (uint32_t cpu = 0; cpu < HVV_BRIDGE_CPUS; cpu++) {
+        if (bridge->heard & 1u << cpu)
+            continue;
+        put64(&page->cfg_values[cpu], 0);
+        /* Release: as in let_go(). */
+        atomic_fetch_add_explicit((_Atomic uint64_t *)&page->cfg_flags[cpu], 1,
+                                  memory_order_release);
+    }
+}
+
 /* ---- sleeping -------------------------------------------------------------------------------- */
 
 void bridge_awake(struct bridge *bridge)
 {
-    put8(&bridge->page->need_wakeup, 0);
+    if (bridge->asked) /* else producers would find the word's cache line with us each time */
+        put8(&bridge->page->need_wakeup, 0);
+    bridge->asked = false;
 }
 
 bool bridge_may_sleep(struct bridge *bridge)
 {
+    bridge->asked = true;
     put8(&bridge->page->need_wakeup, 1);
     /*
      * Pairs with the producer's full fence between its store of req_rear and its look at

@@ -13,8 +13,9 @@
  *     answer, to the first. It changes the flag both wait on, so nobody hangs; a CPU number may be
  *     used by another vCPU only when the answer has come.
  *
- * Threads: bridge_take(), bridge_awake() and bridge_may_sleep() on one thread, the access thread.
- * Any thread may answer. Interrupts are pushed by one thread at a time (interrupts.h sees to it).
+ * Threads: bridge_take(), bridge_awake(), bridge_may_sleep() and bridge_release_unheard() on one
+ * thread, the access thread. Any thread may answer. Interrupts are pushed by one thread at a time
+ * (interrupts.h sees to it).
  */
 #ifndef HOST_TRANSPORT_BRIDGE_BRIDGE_H
 #define HOST_TRANSPORT_BRIDGE_BRIDGE_H
@@ -53,6 +54,8 @@ struct bridge {
     void (*answered)(void *arg, uint32_t cpu);
     void *arg;
     uint32_t req_front;             /* access thread */
+    uint32_t heard;                 /* access thread: a bit per CPU that handed something over */
+    bool asked;                     /* access thread: need_wakeup may be 1 */
     uint32_t res_rear;              /* whoever pushes */
     _Atomic uint32_t outstanding;   /* a bit per CPU that waits for its answer */
     atomic_bool broken;
@@ -84,6 +87,14 @@ bool bridge_answer(struct bridge *bridge, uint32_t cpu, uint8_t size, uint64_t v
  * another thread may still write to the page.
  */
 void bridge_answer_all(struct bridge *bridge);
+
+/*
+ * Lets go the vCPUs that nothing was heard of. They may be waiting since they handed over a request
+ * on the page before this one, and nobody else can know of it; one that does not wait takes no
+ * notice. It must not be between its look at its flag and handing over its request, so this is for
+ * a time when those that run have been heard of. Access thread.
+ */
+void bridge_release_unheard(struct bridge *bridge);
 
 /* Producers need not signal us, we look. */
 void bridge_awake(struct bridge *bridge);

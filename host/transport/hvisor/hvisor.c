@@ -4,9 +4,14 @@
  *
  * Facts of hvisor's kernel module: INIT allocates the bridge page anew, also for a second daemon,
  * and the vCPUs that were waiting on the page before go on with the new one: released with 0 if the
- * old page's flag was not 0, else by this daemon's first answer to that CPU. The eventfd is signalled
- * when an access comes while need_wakeup is 1; some versions of the hypervisor lack the fence
- * before that look, so that a wake-up can be lost: the access thread looks now and then by itself.
+ * old page's flag was not 0, else by this daemon's first answer to that CPU. A CPU that waits asks
+ * for none, so it gets one that nobody asked for, some time after the start (RELEASE_NS): by then
+ * the vCPUs that run have gone on from where they were. From there on hardly a flag is 0, so that
+ * INIT itself releases who waits when this daemon is followed by another.
+ *
+ * The eventfd is signalled when an access comes while need_wakeup is 1; some versions of the
+ * hypervisor lack the fence before that look, so that a wake-up can be lost: the access thread
+ * looks now and then by itself. Versions that signal nothing need a daemon that never sleeps.
  * FINISH_REQ takes a lock that a zone's shutdown holds for long: it is only called from the
  * interrupts' own thread.
  */
@@ -36,6 +41,7 @@
 
 #define IRQS_PENDING_MAX 7u           /* of a zone; the hypervisor's own limit */
 #define WAKE_NS 20000000ull           /* how long a lost wake-up can go unseen */
+#define RELEASE_NS 1000000000ull      /* after that, CPUs that nothing was heard of are released */
 
 /* Where interrupts are levels that have to be taken back. */
 #ifdef __loongarch64
@@ -50,7 +56,8 @@ struct hvisor {
     int doorbell;      /* as of peer-fd.h */
     struct hvv_bridge_page *page;
     struct access_thread *at;
-    void (*closed)(struct daemon *daemon);
+    void (*closed)(struct daemon *daemon); /* NULL: nobody wants to know */
+    struct log_limit log_limit;            /* interrupts' thread */
 };
 
 struct deassert {
@@ -61,16 +68,18 @@ struct deassert {
 
 static void finish(void *arg)
 {
-    const struct hvisor *h = arg;
-    if (ioctl(h->fd, HVISOR_FINISH_REQ) != 0)
+    struct hvisor *h = arg;
+    uint32_t dropped;
+    if (ioctl(h->fd, HVISOR_FINISH_REQ) != 0 && log_limit_ok(&h->log_limit, &dropped))
         log_error("hvisor did not take interrupts: %s", strerror(errno));
 }
 
 static void deassert(void *arg, uint32_t zone, uint32_t irq)
 {
-    const struct hvisor *h = arg;
+    struct hvisor *h = arg;
     struct deassert line = {zone, irq};
-    if (ioctl(h->fd, HVISOR_DEASSERT_IRQ, &line) != 0)
+    uint32_t dropped;
+    if (ioctl(h->fd, HVISOR_DEASSERT_IRQ, &line) != 0 && log_limit_ok(&h->log_limit, &dropped))
         log_error("hvisor did not take back irq %u of zone %u: %s", irq, zone, strerror(errno));
 }
 
@@ -154,6 +163,9 @@ static int start_access(struct hvisor *h, struct error *error)
         .doorbell = h->doorbell,
         .poll_ns = conf->poll_us * 1000ull,
         .wake_ns = WAKE_NS,
+        .never_sleep = conf->hvisor_poll,
+        .waits = true,
+        .release_ns = RELEASE_NS,
         .interrupts = {.ops = &interrupt_ops,
                        .arg = h,
                        .level = IRQ_LEVEL,
@@ -182,11 +194,17 @@ struct hvisor *hvisor_new(struct daemon *daemon, const char *path, struct error 
     return h;
 }
 
+void hvisor_serve(struct hvisor *h)
+{
+    access_start(h->at);
+}
+
 static void access_ended(void *arg)
 {
     struct hvisor *h = arg;
     h->at = NULL;
-    h->closed(h->daemon);
+    if (h->closed)
+        h->closed(h->daemon);
 }
 
 void hvisor_close(struct hvisor *h, void (*done)(struct daemon *daemon))
@@ -199,6 +217,10 @@ void hvisor_free(struct hvisor *h)
 {
     if (!h)
         return;
+    if (h->at) /* the daemon did not get as far as to run */
+        access_free(h->at, access_ended, h);
+    while (h->at)
+        loop_run_once(h->daemon->loop, true);
     peer_fd_close(h->doorbell);
     if (h->page)
         munmap(h->page, HVV_BRIDGE_SIZE);

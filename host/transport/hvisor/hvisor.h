@@ -17,12 +17,18 @@ struct access_thread;
 struct hvisor;
 struct memory;
 
-/* Opens the device file and takes hvisor's accesses from here on. NULL with error set. */
+/* Opens the device file; accesses wait from here on. NULL with error set. */
 struct hvisor *hvisor_new(struct daemon *daemon, const char *path, struct error *error);
+/*
+ * Takes hvisor's accesses from here on: the devices that were wanted at the start are there. A zone
+ * that runs while a daemon follows another would else find its slots empty for a moment. Once.
+ */
+void hvisor_serve(struct hvisor *h);
 
 /* No zone of it is served. done(daemon) when no thread uses it; hvisor_free() may follow. */
 void hvisor_close(struct hvisor *h, void (*done)(struct daemon *daemon));
-void hvisor_free(struct hvisor *h); /* NULL is fine */
+/* Also if it was never closed, while the loop does not run. NULL is fine. */
+void hvisor_free(struct hvisor *h);
 
 /* Maps a zone's memory. The caller puts it. NULL with error set. */
 struct memory *hvisor_map(struct hvisor *h, const struct zone_plan *zone, struct error *error);
