@@ -207,10 +207,14 @@ static struct refused *refused_find(const struct registry *registry, const char 
     return NULL;
 }
 
-/* ctime and not mtime: a changed mode or owner may be what makes the file acceptable. */
+/*
+ * ctime and not mtime: a changed mode or owner may be what makes the file acceptable. Both are
+ * compared as well, since changes within a tick of the clock, 4 ms or so, do not show in ctime.
+ */
 static bool refused_still(const struct refused *r, const struct stat *st)
 {
     return r->final && r->dev == st->st_dev && r->ino == st->st_ino && r->size == st->st_size &&
+           r->mode == st->st_mode && r->owner == st->st_uid &&
            r->ctime.tv_sec == st->st_ctim.tv_sec && r->ctime.tv_nsec == st->st_ctim.tv_nsec;
 }
 
@@ -246,6 +250,8 @@ static void refuse(struct registry *registry, const char *path, const struct sta
         r->dev = st->st_dev;
         r->ino = st->st_ino;
         r->size = st->st_size;
+        r->mode = st->st_mode;
+        r->owner = st->st_uid;
         r->ctime = st->st_ctim;
     }
 }

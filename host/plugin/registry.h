@@ -30,6 +30,8 @@ struct refused {
     dev_t dev;
     ino_t ino;
     off_t size;
+    mode_t mode;
+    uid_t owner;
     struct timespec ctime;
 };
 
