@@ -244,6 +244,15 @@ static void add_result(json_t *result, const struct call_result *r)
         json_object_set_new(result, r->key, json_pack("[O,o]", before, value));
 }
 
+/* What a client does with the descriptor. */
+static void describe_stream(json_t *answer, const struct hvv_command *command)
+{
+    bool terminal = command->flags & HVV_COMMAND_TERMINAL;
+    json_object_set_new(answer, "terminal", json_boolean(terminal));
+    if (terminal && command->window)
+        json_object_set_new(answer, "window", json_string(command->window));
+}
+
 static void called(struct hvv_call *call)
 {
     struct reply *reply = call->arg;
@@ -256,7 +265,10 @@ static void called(struct hvv_call *call)
             add_result(result, r);
         int fd = call->fd;
         call->fd = -1;
-        reply_result_fd(reply, json_pack("{s:o}", "result", result), fd);
+        json_t *answer = json_pack("{s:o}", "result", result);
+        if (fd >= 0)
+            describe_stream(answer, call->command);
+        reply_result_fd(reply, answer, fd);
     }
     call_free(call);
 }

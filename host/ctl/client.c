@@ -229,6 +229,22 @@ int client_call(struct client *c, const char *method, json_t *params, json_t **r
     return rc;
 }
 
+int client_tell(struct client *c, const char *method, json_t *params)
+{
+    if (!params)
+        return complain(CTL_REFUSED, "out of memory for a request");
+    return send_request(c, method, params);
+}
+
+bool client_discard(struct client *c)
+{
+    char waste[4096];
+    ssize_t n;
+    while ((n = recv(c->fd, waste, sizeof(waste), MSG_DONTWAIT)) > 0)
+        ;
+    return n < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
 int client_event(struct client *c, json_t **event)
 {
     for (;;) {

@@ -11,6 +11,7 @@
 #include "ctl/ctl.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct client {
     int fd;
@@ -30,6 +31,13 @@ void client_close(struct client *c);
  * descriptor that came with it is stored in *fd, else -1; fd may be NULL.
  */
 int client_call(struct client *c, const char *method, json_t *params, json_t **result, int *fd);
+
+/*
+ * Calls a method and does not wait: the answer is left unread. client_discard() throws away what
+ * has come, without waiting; false once the daemon has hung up.
+ */
+int client_tell(struct client *c, const char *method, json_t *params);
+bool client_discard(struct client *c);
 
 /* Waits for the next event, after events.subscribe; *event is its params and the caller's. */
 int client_event(struct client *c, json_t **event);

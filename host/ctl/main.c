@@ -14,8 +14,9 @@
 #include "ctl/client.h"
 #include "ctl/copy.h"
 #include "ctl/print.h"
-#include "ctl/zone.h"
 #include "ctl/table.h"
+#include "ctl/terminal.h"
+#include "ctl/zone.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -281,6 +282,22 @@ static int add_param(json_t *params, const char *word)
     return rc;
 }
 
+/* Takes the descriptor that came with the answer. */
+static int connect_stream(const struct args *args, struct client *client, const json_t *answer,
+                          json_t *params, int fd)
+{
+    if (!json_is_true(json_object_get(answer, "terminal")) || !isatty(STDIN_FILENO))
+        return copy_both_ways(fd);
+    const struct terminal terminal = {
+        .fd = fd,
+        .client = client,
+        .device = args->words[0],
+        .window = json_string_value(json_object_get(answer, "window")),
+        .params = params,
+    };
+    return terminal_run(&terminal);
+}
+
 static int run_plugin_command(const struct args *args)
 {
     struct client client = {.fd = -1, .received = -1};
@@ -300,7 +317,7 @@ static int run_plugin_command(const struct args *args)
     else if (rc == CTL_OK)
         rc = print_result(fd < 0 ? stdout : stderr, json_object_get(answer, "result"));
     if (rc == CTL_OK && fd >= 0 && !args->json)
-        rc = copy_both_ways(fd);
+        rc = connect_stream(args, &client, answer, params, fd);
     else if (fd >= 0)
         close(fd);
     json_decref(params);

@@ -246,6 +246,8 @@ int print_show(const json_t *dev)
     size_t i;
     json_t *hint;
     int rc = show_values(dev);
+    if (rc == CTL_OK && json_object_size(json_object_get(dev, "about")) > 0)
+        rc = show_object("about", json_object_get(dev, "about"));
     if (rc == CTL_OK)
         rc = show_object("options", json_object_get(dev, "options"));
     if (rc == CTL_OK)

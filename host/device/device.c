@@ -257,6 +257,7 @@ struct device *device_new(struct daemon *daemon, const char *id, struct error *e
     dev->pub.host = &services;
     dev->pub.id = dev->id;
     snprintf(dev->id, sizeof(dev->id), "%s", id);
+    dev->pub.directory = daemon->conf->socket_dir;
     dev->daemon = daemon;
     dev->stuck = timer_new(daemon->loop, queue_stuck, dev);
     if (!dev->stuck) {

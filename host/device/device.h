@@ -152,6 +152,7 @@ struct device {
 
     struct waiter *waiters;     /* see queue.h; control */
     struct timer *stuck;        /* runs while waiters wait; control */
+    struct request *adding;     /* see request.h; control, until published */
     struct hvv_task publish_task;
     struct hvv_task life_task;  /* one step of remove or reset at a time */
     void (*life_done)(struct device *dev);

@@ -83,20 +83,10 @@ static void end_request(struct request *request)
 
 /* ---- add ------------------------------------------------------------------------------------- */
 
-static void publish_on_worker(struct hvv_task *task)
-{
-    struct device *dev =
-        container_of(task, struct device, publish_task);
-    dispatch_publish(dev);
-}
-
-/* Cannot fail: everything that could was done. */
 static void publish(struct device *dev)
 {
     device_move(dev, DEVICE_PUBLISHED);
     TAILQ_INSERT_TAIL(&dev->daemon->devices, dev, link);
-    dev->publish_task.run = publish_on_worker;
-    loop_post(worker_loop(dev->queues[0].worker), &dev->publish_task);
     dev->transport->publish(dev);
     log_write(HVV_LOG_INFO, dev->id, "published, plugin %s %s", dev->plugin->info.name,
               dev->plugin->info.version);
@@ -155,6 +145,38 @@ static bool listen_all(struct request *request)
     return true;
 }
 
+/* When all plugins know, so that what they show to the outside is there when the answer comes. */
+static void published_on_control(struct hvv_task *task)
+{
+    struct request *request = container_of(task, struct device, publish_task)->adding;
+    if (--request->pending > 0)
+        return;
+    for (size_t i = 0; i < request->n; i++)
+        publish(request->devices[i]);
+    zones_accept(request->daemon->zones, &request->fresh);
+    end_request(request);
+}
+
+static void publish_on_worker(struct hvv_task *task)
+{
+    struct device *dev = container_of(task, struct device, publish_task);
+    dispatch_publish(dev);
+    task->run = published_on_control;
+    loop_post(dev->daemon->loop, task);
+}
+
+/* Cannot fail any more: everything that could was done. */
+static void publish_all(struct request *request)
+{
+    request->pending = request->n;
+    for (size_t i = 0; i < request->n; i++) {
+        struct device *dev = request->devices[i];
+        dev->adding = request;
+        dev->publish_task.run = publish_on_worker;
+        loop_post(worker_loop(dev->queues[0].worker), &dev->publish_task);
+    }
+}
+
 static void created_on_control(struct hvv_task *task)
 {
     struct request *request = container_of(task, struct request, task);
@@ -163,10 +185,7 @@ static void created_on_control(struct hvv_task *task)
         builder_post(request->daemon->builder, &request->task);
         return;
     }
-    for (size_t i = 0; i < request->n; i++)
-        publish(request->devices[i]);
-    zones_accept(request->daemon->zones, &request->fresh);
-    end_request(request);
+    publish_all(request);
 }
 
 static void create_on_builder(struct hvv_task *task)

@@ -2,7 +2,8 @@
 /*
  * request.h - adding and removing devices: each request is one transaction. Control thread.
  *
- *     request_add:     reserve ids and slots -> [builder] create all -> listen on all -> publish all -> done
+ *     request_add:     reserve ids and slots -> [builder] create all -> listen on all
+ *                      -> [workers] the plugins publish -> publish all -> done
  *                      a failure at any step destroys what was created, in reverse
  *     request_remove:  quiesce all -> each: retire -> [builder] destroy -> when all are gone: done
  *
@@ -38,7 +39,7 @@ struct request {
     char *cwd;
     struct device **devices;
     struct removal *removals;       /* n of them, for a removal */
-    size_t pending;                 /* those that are not gone yet */
+    size_t pending;                 /* those that are not published, or gone, yet */
     struct error error;             /* .err is 0 if it worked */
     struct hvv_task task;
     void (*done)(struct request *request);

@@ -67,6 +67,8 @@ pid=$!
 "$HVV_BUILD/hvisor-vhost-ctl" --control "$tmp/c" --wait 15 list >/dev/null || cat "$tmp/log"
 for page in "$HVV_SOURCE"/plugins/*/hvv-*.7; do
     plugin=${page##*/hvv-}
+    [ -e "$HVV_BUILD/plugins.d/${plugin%.7}.so" ] ||
+        { echo "skip docs: ${plugin%.7} is not built"; continue; }
     "$HVV_BUILD/hvisor-vhost-ctl" --control "$tmp/c" --json plugins "${plugin%.7}" \
         >"$tmp/plugin.json" 2>"$tmp/err" || { say "docs: ${plugin%.7}" "$(cat "$tmp/err")"; continue; }
     in_page "$page" options 'options[].name'

@@ -95,9 +95,12 @@ static bool copy_plugins(const struct daemon *d)
     for (size_t i = 0; d->options->plugins && d->options->plugins[i]; i++) {
         struct text from;
         const char *name = d->options->plugins[i];
-        snprintf(from.s, sizeof(from.s), "tests/plugins/%s", name);
+        snprintf(from.s, sizeof(from.s), "plugins.d/%s", name);
+        if (access(built(from.s).s, F_OK) < 0)
+            snprintf(from.s, sizeof(from.s), "tests/plugins/%s", name);
         if (!copy_file(built(from.s).s, in_dir(d, "p/%s", name).s))
-            return row_skip("the test plugin %s is not in HVV_BUILD/tests/plugins", name);
+            return row_skip("the test plugin %s is in neither plugins.d nor tests/plugins of "
+                            "HVV_BUILD", name);
     }
     return true;
 }

@@ -83,6 +83,13 @@ void *__libc_memalign(size_t align, size_t size);
     F(int, mkdir, (const char *p, len32 m), (p, m), -1, EACCES)                                    \
     F(int, rename, (const char *a, const char *b), (a, b), -1, EACCES)                             \
     F(ssize, readlink, (const char *p, char *b, size_t n), (p, b, n), -1, EACCES)                  \
+    F(int, symlink, (const char *a, const char *b), (a, b), -1, ENOSPC)                            \
+    F(int, posix_openpt, (int f), (f), -1, ENOSPC)                                                 \
+    F(int, grantpt, (int fd), (fd), -1, EACCES)                                                    \
+    F(int, unlockpt, (int fd), (fd), -1, EIO)                                                      \
+    E(int, ptsname_r, (int fd, char *b, size_t n), (fd, b, n), ENOTTY)                             \
+    F(int, tcgetattr, (int fd, void *t), (fd, t), -1, EIO)                                         \
+    F(int, tcsetattr, (int fd, int a, const void *t), (fd, a, t), -1, EIO)                         \
     F(char *, realpath, (const char *p, char *b), (p, b), NULL, EACCES)                            \
     F(char *, getcwd, (char *b, size_t n), (b, n), NULL, ENOENT)                                   \
     F(void *, opendir, (const char *p), (p), NULL, EMFILE)                                         \

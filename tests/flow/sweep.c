@@ -6,6 +6,7 @@
  * Each point gets a fresh daemon, so that loading the plugin is among the points. Without --all a
  * choice of points is run that has at least the first, a middle and the last call of each function.
  */
+#include "condev.h"
 #include "disk.h"
 #include "faults.h"
 #include "report.h"
@@ -27,9 +28,14 @@
 #define QUICK_POINTS 60u /* roughly, beside those that each function gets */
 
 static struct faults *faults;
-static const char *specs[3] = {"blk:a,id=one,queues=2,engine=uring",
+static const char *disks[3] = {"blk:a,id=one,queues=2,engine=uring",
                                "blk:b,id=two,engine=threads,direct",
                                "blk:backend=mem,size=4M,id=three"};
+static const char *consoles[3] = {"console:pty,link=../s/one.tty,id=one,"
+                                  "port=log:file:/proc/self/cwd/l",
+                                  "console:socket,path=../s/two.so,id=two",
+                                  "console:file,path=../three.log,id=three"};
+static const char **specs = disks;
 static const char *const ids[3] = {"one", "two", "three"};
 static bool in_zone; /* the request brings a zone, and the three are in its slots */
 
@@ -106,6 +112,18 @@ static bool three_are_in_slots(struct daemon *d)
     return zone_count(d) == 1 || row_fail("there is not the one zone");
 }
 
+static bool three_consoles_work(struct daemon *d)
+{
+    static struct condev guest;
+    for (int i = 0; i < 3; i++) {
+        bool works = condev_open(&guest, d, ids[i], 2) && condev_send(&guest, 1, "hello", 5);
+        condev_close(&guest);
+        if (!works || !daemon_device_becomes(d, ids[i], "connected", false))
+            return false;
+    }
+    return true;
+}
+
 static bool three_work(struct daemon *d)
 {
     static struct blkdev disk;
@@ -114,6 +132,8 @@ static bool three_work(struct daemon *d)
         return row_fail("%d devices instead of three are listed", n);
     if (in_zone)
         return three_are_in_slots(d);
+    if (specs == consoles)
+        return three_consoles_work(d);
     for (int i = 0; i < 3; i++) {
         bool works = disk_open(&disk, d, ids[i], NULL) && disk_works(&disk, (uint64_t)i + 1);
         blkdev_close(&disk);
@@ -127,6 +147,8 @@ static bool remove_three(struct daemon *d)
 {
     if (!daemon_remove(d, "one", "two", "three", NULL))
         return false;
+    unlink(in_dir(d, "l").s); /* logs stay */
+    unlink(in_dir(d, "three.log").s);
     json_t *r = in_zone ? daemon_call(d, "zone.remove", "{s:i}", "id", 1) : json_true();
     json_decref(r);
     return r || row_fail("the zone is not given up: %s", error_text(d));
@@ -246,9 +268,14 @@ static void kill_daemon(struct daemon *d)
     }
     unlink(in_dir(d, "trap.sock").s);
     unlink(in_dir(d, "trap.sock.lock").s);
+    static const char *const left[] = {"s/one.tty", "s/two.so", "l", "three.log"};
     for (int i = 0; i < 3; i++) {
         unlink(socket_of(d, ids[i]).s);
         unlink(in_dir(d, "s/%s.sock.lock", ids[i]).s);
+    }
+    for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+        unlink(in_dir(d, "%s", left[i]).s);
+        unlink(in_dir(d, "%s.lock", left[i]).s);
     }
 }
 
@@ -284,7 +311,7 @@ static bool choose_specs(struct daemon *d)
 {
     json_t *r = add_three(d);
     if (!r && strcmp(error_member(d, "option"), "direct") == 0) {
-        specs[1] = "blk:b,id=two,engine=threads";
+        disks[1] = "blk:b,id=two,engine=threads";
         r = add_three(d);
     }
     json_decref(r);
@@ -344,7 +371,8 @@ static void sweep(struct daemon *d)
 {
     char reason[2048], first[2200] = "";
     unsigned results[RESULTS] = {0}, points = 0;
-    in_zone = d->arg != NULL;
+    in_zone = d->arg && strcmp(d->arg, "zone") == 0;
+    specs = d->arg && strcmp(d->arg, "console") == 0 ? consoles : disks;
     memset(&good, 0, sizeof(good));
     MUST(prepare(d) && measure(d));
     row_note("N = %u fallible calls in a good add of three devices:", good.calls);
@@ -392,11 +420,14 @@ int main(int argc, char **argv)
     }
     const char *env[] = {preload.s, memory.s, NULL};
     const char *const trap[] = {"--trap", "trap.sock", NULL};
+    const char *const plugins[] = {"console.so", NULL};
     const struct daemon_options options = {.env = env, .no_start = true},
-                                with_trap = {.env = env, .no_start = true, .args = trap};
+                                with_trap = {.env = env, .no_start = true, .args = trap},
+                                with_console = {.env = env, .no_start = true, .plugins = plugins};
     const struct row rows[] = {{"sockets", sweep, &options, NULL},
-                               {"zone", sweep, &with_trap, ""}};
-    int rc = report_run(argc, argv, rows, 2);
+                               {"zone", sweep, &with_trap, "zone"},
+                               {"console", sweep, &with_console, "console"}};
+    int rc = report_run(argc, argv, rows, sizeof(rows) / sizeof(rows[0]));
     if (faults) {
         unlink(memory.s + strlen("HVV_FAULTS="));
         rmdir(path);

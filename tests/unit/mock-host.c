@@ -400,6 +400,23 @@ static void host_count(struct hvv_device *dev, uint32_t counter, uint32_t queue,
     pthread_mutex_unlock(&mock->lock);
 }
 
+static void host_gauge(struct hvv_device *dev, uint32_t counter, uint32_t queue, uint64_t value)
+{
+    struct mock *mock = mock_of(dev);
+    (void)queue;
+    if (counter >= mock->plugin->n_counters || counter >= MOCK_COUNTERS ||
+        !(mock->plugin->counters[counter].flags & HVV_COUNTER_GAUGE))
+        abort();
+    pthread_mutex_lock(&mock->lock);
+    mock->counter[counter] = value;
+    pthread_mutex_unlock(&mock->lock);
+}
+
+static void host_describe(struct hvv_device *dev, const char *key, const char *value)
+{
+    (void)dev, (void)key, (void)value; /* shown to people only */
+}
+
 __attribute__((format(printf, 3, 0)))
 static void host_event(struct hvv_device *dev, uint32_t event, const char *fmt, va_list args)
 {
@@ -485,6 +502,8 @@ static const struct hvv_host host_table = {
     .timer_free = host_timer_free,
     .post = host_post,
     .count = host_count,
+    .gauge = host_gauge,
+    .describe = host_describe,
     .event = host_event,
     .call_string = host_call_string,
     .call_u64 = host_call_u64,

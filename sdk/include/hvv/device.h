@@ -46,6 +46,8 @@ struct hvv_device {
     const struct hvv_host *host; /* the services; call them through the hvv_*() wrappers */
     const char *id;              /* the operator's name for the device; lives as long as it */
     void *state;                 /* the plugin's own; set by create() */
+    const char *directory;       /* where files go that the plugin makes for the outside and nobody
+                                    named, as ID.SUFFIX: sockets, links. May be NULL */
 };
 
 struct hvv_ops {
@@ -74,7 +76,10 @@ struct hvv_ops {
      */
     void (*notify)(struct hvv_device *dev, uint32_t queue);
 
-    /* The device is visible to its guest now. Optional. */
+    /*
+     * The device is about to be visible to its guest: nothing that is added with it can fail any
+     * more. The operator hears that it is there when this has returned. Optional.
+     */
     void (*publish)(struct hvv_device *dev);
 
     /* Queue `queue` is ready; hvv_features() tells what was negotiated. Optional. */
