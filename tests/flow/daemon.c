@@ -552,3 +552,20 @@ bool ctl(struct output *o, const struct daemon *d, ...)
     argv[n] = NULL;
     return run(o, in_dir(d, "i").s, argv, DAEMON_TIMEOUT_MS, false);
 }
+
+bool daemon_try(const struct daemon *d, const char *const *words, struct output *o)
+{
+    const char *own[32], *argv[48] = {"/usr/bin/env"};
+    const char *const *env = d->options->env;
+    struct text text[8];
+    size_t n = 1;
+    for (; env && *env && n < 15; env++)
+        argv[n++] = *env;
+    daemon_argv(d, own, text);
+    for (size_t i = 0; own[i]; i++)
+        argv[n++] = own[i];
+    for (size_t i = 0; words && words[i] && n < 47; i++)
+        argv[n++] = words[i];
+    argv[n] = NULL;
+    return run(o, d->dir, argv, DAEMON_TIMEOUT_MS, false);
+}

@@ -108,5 +108,7 @@ struct output {
 bool run(struct output *o, const char *cwd, const char *const argv[], int timeout_ms, bool nobody);
 /* hvisor-vhost-ctl with these words, in DIR/i. */
 bool ctl(struct output *o, const struct daemon *d, ...);
+/* Another daemon with these words (or NULL) after the row's own, which is to end by itself. */
+bool daemon_try(const struct daemon *d, const char *const *words, struct output *o);
 
 #endif

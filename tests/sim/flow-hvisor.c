@@ -364,31 +364,12 @@ static void never_empty(struct daemon *d)
 
 /* ---- refused --------------------------------------------------------------------------------- */
 
-/* Another daemon with these words after the row's own; what it says. */
-static bool start_other(const struct daemon *d, const char *const *words, struct output *o)
-{
-    const char *own[32], *argv[48] = { "/usr/bin/env" };
-    const char *const *env = d->options->env;
-    struct text text[8];
-    size_t n = 1;
-
-    for (; *env; env++)
-        argv[n++] = *env;
-    daemon_argv(d, own, text);
-    for (size_t i = 0; own[i]; i++)
-        argv[n++] = own[i];
-    for (size_t i = 0; words && words[i] && n < 47; i++)
-        argv[n++] = words[i];
-    argv[n] = NULL;
-    return run(o, d->dir, argv, DAEMON_TIMEOUT_MS, false);
-}
-
 static bool refused_with(const struct daemon *d, const char *const *words, const char *one,
                          const char *two)
 {
     struct output o;
 
-    if (!start_other(d, words, &o))
+    if (!daemon_try(d, words, &o))
         return false;
     if (o.code != 1)
         return row_fail("a daemon that is to say \"%s\" ended with %d: %s", one, o.code, o.err);
