@@ -15,6 +15,7 @@
 #include "plugin/services.h"
 #include "transport/hvisor/hvisor.h"
 #include "transport/trap/trap.h"
+#include "util/container.h"
 #include "util/patience.h"
 #include "util/ready.h"
 #include "zone/zone.h"
@@ -30,6 +31,7 @@ struct process {
     struct daemon daemon;
     struct zones zones;
     struct signal_watch *term, *interrupt;
+    struct hvv_task first;
     struct error error; /* why the daemon did not start */
 };
 
@@ -197,9 +199,13 @@ static void first_devices_added(struct request *request)
     request_free(request);
 }
 
-/* What the command line and the configuration file say is one request, like any other. */
-static void add_first_devices(struct process *p)
+/*
+ * What the command line and the configuration file say is one request, like any other. In the loop:
+ * if it is refused at once, the loop is to end.
+ */
+static void add_first_devices(struct hvv_task *task)
 {
+    struct process *p = container_of(task, struct process, first);
     struct zone_plans fresh = {0};
     size_t n = p->conf.n_devices;
     if (zones_declare(&p->zones, &p->conf.zones, true, &fresh, &p->error) < 0) {
@@ -258,7 +264,8 @@ int main(int argc, char **argv)
         rc = start(&p);
     if (rc == 0) {
         block_signals(SIG_UNBLOCK);
-        add_first_devices(&p);
+        p.first.run = add_first_devices;
+        loop_post(p.daemon.loop, &p.first);
         loop_run(p.daemon.loop);
     }
     if (p.error.err)

@@ -205,6 +205,7 @@ static const struct bad daemon_plugin_dir = {{"--plugin-dir", "nothere"}, 1, "no
 static const struct bad daemon_plugin_open = {{"--plugin-dir", "open"}, 1, "/open|everybody"};
 static const struct bad daemon_first_device = {{"--device", "blk:i/missing,id=data"}, 1,
                                                "data|missing|No such file"};
+static const struct bad daemon_no_zone = {{"--device", "blk:i/a,zone=7"}, 1, "zone 7"};
 static const struct bad daemon_spec = {{"--device", "blk:i/a,colour=red"}, 1, "colour"};
 
 static void empty_plugin_dir(struct daemon *d)
@@ -448,6 +449,7 @@ int main(int argc, char **argv)
         DAEMON(daemon_workers), DAEMON(daemon_level), DAEMON(daemon_config),
         DAEMON(daemon_control_long), DAEMON(daemon_control_closed), DAEMON(daemon_socket_dir),
         DAEMON(daemon_plugin_dir), DAEMON(daemon_plugin_open), DAEMON(daemon_first_device),
+        DAEMON(daemon_no_zone),
         DAEMON(daemon_spec), PLAIN(empty_plugin_dir, &not_running), PLAIN(malformed, &nobody),
         PLAIN(oversized, &nobody), PLAIN(deep, &nobody), PLAIN(slow, &nobody),
         PLAIN(greedy, &nobody), PLAIN(vanished, &nobody), PLAIN(crowd, &nobody),
