@@ -31,8 +31,8 @@ static struct faults *faults;
 static const char *disks[3] = {"blk:a,id=one,queues=2,engine=uring",
                                "blk:b,id=two,engine=threads,direct",
                                "blk:backend=mem,size=4M,id=three"};
-static const char *consoles[3] = {"console:pty,link=../s/one.tty,id=one,"
-                                  "port=log:file:/proc/self/cwd/l",
+static const char *consoles[3] = {("console:pty,link=../s/one.tty,id=one,"
+                                   "port=log:file:/proc/self/cwd/l"),
                                   "console:socket,path=../s/two.so,id=two",
                                   "console:file,path=../three.log,id=three"};
 static const char **specs = disks;
