@@ -21,20 +21,40 @@ static int spec_put(struct spec *spec, const char *name, const char *value, stru
     return spec_add(spec, name, value, error);
 }
 
-/* A device as it is, in the slot it has. */
-static int save_device(struct spec *spec, const struct device *dev, struct error *error)
+static int save_slot(struct spec *spec, const struct slot *slot, struct error *error)
 {
     char zone[16], addr[24];
+    snprintf(zone, sizeof(zone), "%u", slot->zone->id);
+    snprintf(addr, sizeof(addr), "0x%" PRIx64, slot->addr);
+    int rc = spec_put(spec, "zone", zone, error);
+    return rc < 0 ? rc : spec_put(spec, "addr", addr, error);
+}
+
+struct saving {
+    struct spec *spec;
+    struct error *error;
+};
+
+static void save_socket(void *arg, const char *key, const char *value)
+{
+    struct saving *saving = arg;
+    if (strcmp(key, "socket") == 0)
+        spec_put(saving->spec, key, value, saving->error);
+}
+
+/* A device as it is and where it is: without its socket it could go into a zone that is there. */
+static int save_device(struct spec *spec, const struct device *dev, struct error *error)
+{
     int rc = conf_format_spec(spec, dev->plugin->info.name, dev->id, &dev->options, error);
-    if (rc < 0 || !dev->slot)
+    if (rc < 0)
         return rc;
-    snprintf(zone, sizeof(zone), "%u", dev->slot->zone->id);
-    snprintf(addr, sizeof(addr), "0x%" PRIx64, dev->slot->addr);
-    if (spec_put(spec, "zone", zone, error) < 0 || spec_put(spec, "addr", addr, error) < 0) {
+    if (dev->slot)
+        save_slot(spec, dev->slot, error);
+    else
+        dev->transport->describe(dev, save_socket, &(struct saving){spec, error});
+    if (error->err)
         spec_clear(spec);
-        return -error->err;
-    }
-    return 0;
+    return -error->err;
 }
 
 /* The memory of a monitor's zone is its own to declare. */
@@ -70,7 +90,7 @@ void save_method(struct daemon *daemon, const json_t *params, struct reply *repl
         n++;
     }
     char *text = error.err ? NULL : save_text(daemon, list, n);
-    if (!text)
+    if (!text && !error.err)
         error_set(&error, ENOMEM, "out of memory for a configuration file");
     if (error.err)
         reply_error(reply, &error);

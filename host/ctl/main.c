@@ -209,11 +209,17 @@ static int save_text(const char *path, const char *text)
 {
     char name[4096];
     int n = snprintf(name, sizeof(name), "%s.new", path);
-    FILE *file = text && n < (int)sizeof(name) ? fopen(name, "w") : NULL;
-    bool ok = file && fputs(text, file) != EOF;
-    if (file && (fclose(file) == EOF || !ok || rename(name, path) < 0))
-        ok = false;
-    return ok ? CTL_OK : complain(CTL_REFUSED, "cannot write %s: %s", path, strerror(errno));
+    FILE *file = n < (int)sizeof(name) ? fopen(name, "w") : NULL;
+    if (n >= (int)sizeof(name))
+        errno = ENAMETOOLONG;
+    bool written = file && fputs(text, file) != EOF;
+    if (file && (fclose(file) == EOF || !written || rename(name, path) < 0)) {
+        int err = errno;
+        unlink(name);
+        errno = err;
+        written = false;
+    }
+    return written ? CTL_OK : complain(CTL_REFUSED, "cannot write %s: %s", path, strerror(errno));
 }
 
 static int run_save(const struct args *args)
@@ -223,8 +229,10 @@ static int run_save(const struct args *args)
     int rc = client_open(&client, args->control, args->wait);
     if (rc == CTL_OK)
         rc = client_call(&client, "daemon.save", json_object(), &result, NULL);
+    const char *text = json_string_value(json_object_get(result, "text"));
     if (rc == CTL_OK)
-        rc = save_text(args->words[0], json_string_value(json_object_get(result, "text")));
+        rc = text ? save_text(args->words[0], text)
+                  : complain(CTL_REFUSED, "the daemon answered without a file");
     json_decref(result);
     client_close(&client);
     return rc;
