@@ -5,7 +5,7 @@
  *
  * Each file is used twice. As it is, but for the paths of images, it loads, or is refused with the
  * name of a device that has no plugin here. With those devices disabled it loads: its zones, slots
- * and devices are there, and nothing else.
+ * and devices are there, and nothing else; what is saved of them starts a daemon with the same.
  */
 #include "world.h"
 
@@ -206,10 +206,28 @@ static bool there_is(struct daemon *d, const json_t *board)
 
 /* ---- the two ways ---------------------------------------------------------------------------- */
 
+static bool is_saved(struct daemon *d)
+{
+    struct output o;
+
+    return ctl(&o, d, "save", in_dir(d, "saved.conf").s, NULL) &&
+           (o.code == 0 || row_fail("save: %s", o.err));
+}
+
 static bool starts_with(struct daemon *d, const json_t *board)
 {
-    return write_board(d, WORLD_JSON, board) && daemon_start(d) && there_is(d, board) &&
-           daemon_stop(d) && daemon_left_nothing(d);
+    static const char *const saved_args[] = { "--config", "saved.conf", NULL };
+    const struct daemon_options *options = d->options;
+    struct daemon_options saved = *options;
+    bool good = write_board(d, WORLD_JSON, board) && daemon_start(d) && there_is(d, board) &&
+                is_saved(d) && daemon_stop(d) && daemon_left_nothing(d);
+
+    saved.args = saved_args;
+    d->options = &saved;
+    good = good && daemon_start(d) && there_is(d, board) && daemon_stop(d) &&
+           daemon_left_nothing(d);
+    d->options = options;
+    return good;
 }
 
 static bool start_is_refused(struct daemon *d, const json_t *board, const char *type)
