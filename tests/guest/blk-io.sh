@@ -5,8 +5,8 @@
 # and then, if asked to, until the host gives the disk another size. It overwrites the disk.
 #
 # From the environment: disk (/dev/vda), queues and sectors (checked when set), depths (1 32),
-# requests (3000, for each depth), blocks (8, of 4 KiB, the most in one request), new_sectors (go on
-# until the disk has another size, which is to be this one).
+# requests (3000, for each depth), seconds (60, for each depth), blocks (8, of 4 KiB, the most in one
+# request), new_sectors (go on until the disk has another size, which is to be this one).
 set -eu
 
 disk=${disk:-/dev/vda}
@@ -23,7 +23,7 @@ verify()
 {
     depth=$1
     shift
-    ioverify --depth "$depth" --blocks "${blocks:-8}" "$@" "$disk"
+    ioverify --depth "$depth" --blocks "${blocks:-8}" --seconds "${seconds:-60}" "$@" "$disk"
 }
 
 [ -b "$disk" ] || fail "there is no disk $disk"

@@ -1,0 +1,32 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# rows-unit.sh - the unit tests, built for arm64. In the root guest, see root.sh.
+# shellcheck disable=SC2154    # limit and others come from root.sh
+
+# What the tests want of a system: shared memory, and a file system that has direct I/O, which the
+# tmpfs in /tmp has not.
+prepare()
+{
+    mkdir -p /dev/shm /disk
+    mountpoint -q /dev/shm || mount -t tmpfs shm /dev/shm
+    if ! mountpoint -q /disk; then
+        modprobe loop
+        zcat /lab/empty.img.gz > /disk.img
+        mount -o loop -t ext4 /disk.img /disk
+    fi
+}
+
+# unit PROGRAM: for it the disk is /tmp.
+unit()
+{
+    prepare
+    # shellcheck disable=SC2016
+    HVV_TEST_PLUGINS=/lab/test-plugins timeout "$limit" unshare -m \
+        sh -c 'mount --bind /disk /tmp && cd /tmp && exec "$1"' unit "$1" > unit.log 2>&1 ||
+        fail "status $?: $(grep -h -m 1 'Assertion Failed\|^not ok' unit.log)"
+}
+
+for program in /lab/units/*; do
+    slow_row "${program##*/}" unit "$program"
+done
