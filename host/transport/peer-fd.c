@@ -7,12 +7,35 @@
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 static const uint64_t one = 1;
+
+/* What did not fit into the room that the receiver gave is closed by the kernel, which says so. */
+int peer_fds_take(struct msghdr *message, int *fds, unsigned max, unsigned *n)
+{
+    int rc = message->msg_flags & MSG_CTRUNC ? -1 : 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+            if (*n < max) {
+                fds[(*n)++] = fd;
+            } else {
+                close(fd);
+                rc = -1;
+            }
+        }
+    }
+    return rc;
+}
 
 int peer_fd_number(int peer)
 {

@@ -12,7 +12,6 @@
 #include "worker/worker.h"
 
 #include <errno.h>
-#include <linux/virtio_mmio.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,12 +77,6 @@ static const struct slot_entry *find_slot(const struct slot_table *table,
     return NULL;
 }
 
-/* Whoever asks which interrupt it is acknowledges it next, and then tells of new work. */
-static bool more_follows(uint64_t offset)
-{
-    return offset == VIRTIO_MMIO_INTERRUPT_STATUS || offset == VIRTIO_MMIO_INTERRUPT_ACK;
-}
-
 static void handle(struct access_thread *at, const struct bridge_access *access)
 {
     /* Acquire: pairs with the exchange in access_set_table(), after which the devices are whole. */
@@ -91,8 +84,7 @@ static void handle(struct access_thread *at, const struct bridge_access *access)
     const struct slot_entry *e = find_slot(table, access);
     uint64_t value = 0;
     if (e && e->device) {
-        mmio_access(e->device, at, access, access->address - e->addr);
-        if (more_follows(access->address - e->addr))
+        if (mmio_access(e->device, at, access, access->address - e->addr))
             worker_expect(at->worker);
         return;
     }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -154,11 +155,13 @@ static void hear(struct mmio *m, struct access_thread *at, const struct bridge_a
     take_effect(m, &result);
 }
 
-void mmio_access(struct mmio *m, struct access_thread *at, const struct bridge_access *access,
+bool mmio_access(struct mmio *m, struct access_thread *at, const struct bridge_access *access,
                  uint64_t offset)
 {
     atomic_fetch_add_explicit(&m->accesses, 1, memory_order_relaxed);
     hear(m, at, access, offset);
+    /* Whoever asks which interrupt it is acknowledges it next, and then tells of new work. */
+    return offset == VIRTIO_MMIO_INTERRUPT_STATUS || offset == VIRTIO_MMIO_INTERRUPT_ACK;
 }
 
 /* The operation is over: answers all that wait for it, and hears again those that came since. */

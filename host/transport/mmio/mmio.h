@@ -44,8 +44,8 @@ bool mmio_attached(const struct mmio *m);
  */
 void mmio_detach(struct mmio *m, void (*detached)(struct zone *zone));
 
-/* An access at `offset` in the device's slot. Access thread. */
-void mmio_access(struct mmio *m, struct access_thread *at, const struct bridge_access *access,
+/* An access at `offset` in the device's slot. True if more of them follow at once. Access thread. */
+bool mmio_access(struct mmio *m, struct access_thread *at, const struct bridge_access *access,
                  uint64_t offset);
 
 #endif

@@ -439,23 +439,6 @@ static void close_fds(struct message *msg)
     msg->n_fds = 0;
 }
 
-static void take_fds(struct message *msg, struct msghdr *header)
-{
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < n; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            if (msg->n_fds < FDS_MAX)
-                msg->fds[msg->n_fds++] = fd;
-            else
-                close(fd);
-        }
-    }
-}
-
 /* 1, 0 if there is nothing now, -1 if the connection ended. */
 static int receive(struct monitor *m, struct message *msg)
 {
@@ -476,8 +459,8 @@ static int receive(struct monitor *m, struct message *msg)
         monitor_close(m, n < 0 ? strerror(errno) : "connection closed by the monitor");
         return -1;
     }
-    take_fds(msg, &header);
-    msg->size = header.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? SIZE_MAX : (size_t)n;
+    bool all = peer_fds_take(&header, msg->fds, FDS_MAX, &msg->n_fds) == 0;
+    msg->size = !all || (header.msg_flags & MSG_TRUNC) ? SIZE_MAX : (size_t)n;
     return 1;
 }
 

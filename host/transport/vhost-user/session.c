@@ -15,6 +15,7 @@
  * device, and only then closes its descriptors and lets the next front-end in.
  */
 #include "daemon.h"
+#include "transport/peer-fd.h"
 #include "transport/vhost-user/vhost-user.h"
 #include "util/container.h"
 
@@ -200,28 +201,6 @@ enum outcome session_wait(struct session *s, enum outcome (*resume)(struct sessi
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 
-/* Keeps the descriptors of a control message; closes those that are too many and returns -1. */
-static int take_fds(struct message *m, struct msghdr *msg)
-{
-    int rc = msg->msg_flags & MSG_CTRUNC ? -1 : 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < n; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            if (m->n_fds < VU_FDS_MAX) {
-                m->fds[m->n_fds++] = fd;
-            } else {
-                close(fd);
-                rc = -1;
-            }
-        }
-    }
-    return rc;
-}
-
 /* Receives up to `size` bytes at `to`. 1, 0 if there is nothing now, -1 with s->reason. */
 static int receive(struct session *s, void *to, size_t size)
 {
@@ -245,7 +224,7 @@ static int receive(struct session *s, void *to, size_t size)
         return -1;
     }
     s->received += (size_t)n;
-    if (take_fds(&s->message, &msg) < 0) {
+    if (peer_fds_take(&msg, s->message.fds, VU_FDS_MAX, &s->message.n_fds) < 0) {
         snprintf(s->reason, sizeof(s->reason), "a message with more than %u descriptors",
                  VU_FDS_MAX);
         return -1;
