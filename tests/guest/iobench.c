@@ -10,19 +10,19 @@
  */
 #define _GNU_SOURCE
 
+#include "io.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/aio_abi.h>
 #include <linux/fs.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BLOCK 4096u
@@ -44,40 +44,11 @@ struct state {
     uint64_t reads;
 };
 
-static _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static _Noreturn void fail(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    printf("iobench: not ok: ");
-    vprintf(format, args);
-    printf("\n");
-    va_end(args);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-/* xorshift64* */
-static uint64_t next_random(struct state *s)
-{
-    s->random ^= s->random >> 12;
-    s->random ^= s->random << 25;
-    s->random ^= s->random >> 27;
-    return s->random * 2685821657736338717ull;
-}
-
 /* ---- requests -------------------------------------------------------------------------------- */
 
 static void make_ready(struct state *s, struct iocb *iocb)
 {
-    iocb->aio_offset = (int64_t)(next_random(s) % s->blocks * BLOCK);
+    iocb->aio_offset = (int64_t)(next_random(&s->random) % s->blocks * BLOCK);
     s->ready[s->ready_count++] = iocb;
 }
 

@@ -14,13 +14,14 @@
  */
 #define _GNU_SOURCE
 
+#include "io.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/aio_abi.h>
 #include <linux/fs.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -28,7 +29,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BLOCK 4096u
@@ -77,35 +77,6 @@ struct state {
     double start, shown, looked;
     bool resized;
 };
-
-static _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static _Noreturn void fail(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    printf("ioverify: not ok: ");
-    vprintf(format, args);
-    printf("\n");
-    va_end(args);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-/* xorshift64* */
-static uint64_t next_random(struct state *s)
-{
-    s->random ^= s->random >> 12;
-    s->random ^= s->random << 25;
-    s->random ^= s->random >> 27;
-    return s->random * 2685821657736338717ull;
-}
 
 /* ---- stamps ---------------------------------------------------------------------------------- */
 
@@ -177,17 +148,17 @@ static void change_processor(const struct state *s)
 /* Two of three are writes. Leaves the slot free if it finds no place. */
 static void start_random(struct state *s, struct slot *slot)
 {
-    unsigned count = 1 + (unsigned)(next_random(s) % s->options->max_blocks);
+    unsigned count = 1 + (unsigned)(next_random(&s->random) % s->options->max_blocks);
 
     if (s->started++ % STAY == 0)
         change_processor(s);
     for (int i = 0; i < TRIES; i++) {
-        uint64_t first = next_random(s) % (s->blocks - count + 1);
+        uint64_t first = next_random(&s->random) % (s->blocks - count + 1);
         if (!is_free(s, first, count))
             continue;
         slot->first = first;
         slot->count = count;
-        slot->generation = next_random(s) % 3 ? ++s->generation : 0;
+        slot->generation = next_random(&s->random) % 3 ? ++s->generation : 0;
         for (unsigned b = 0; slot->generation && b < count; b++)
             stamp(s, slot->buffer + b * WORDS, first + b, slot->generation);
         submit(s, slot);
