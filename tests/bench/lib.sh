@@ -53,6 +53,20 @@ cpu_clocks()
         }' "$@"
 }
 
+# settle PID...: until none of the processes has used a processor between two looks.
+settle()
+{
+    local before after deadline=$((SECONDS + 10))
+
+    after=$(cpu_clocks "$@")
+    until [ "${before:-}" = "$after" ]; do
+        [ "$SECONDS" -lt "$deadline" ] || die "processes $* do not come to rest within 10 s"
+        before=$after
+        sleep 0.1 # between the looks
+        after=$(cpu_clocks "$@")
+    done
+}
+
 # end_processes PID...: and waits until they are gone; a PID may be empty.
 end_processes()
 {
