@@ -2,8 +2,6 @@
 /* conf-try.c - see conf-try.h. */
 #include "conf-try.h"
 
-#include "leak.h"
-
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,15 +11,6 @@
 #include <unistd.h>
 
 #define ARGS_MAX 32
-
-#ifdef LEAK_CHECKED
-/* libconfig 1.5 forgets the string it was reading when it meets a syntax error behind it. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:strbuf_append\nleak:libconfig_yylex";
-}
-#endif
 
 /* Words separated by a space; getopt moves them about, so they are copied. */
 int parse(struct conf *conf, const char *line, struct error *error)
