@@ -4,9 +4,8 @@
  *
  *     create -> publish -> { queue_start -> notify, poll -> queue_stop } -> reset -> stop -> destroy
  *
- * publish() comes first and stop() last; with HVV_SERIAL_QUEUE a queue may start on its own worker
- * while publish() runs on that of queue 0. poll() and watches go on after queue_stop() while chains
- * are unfinished.
+ * publish() comes first, and no queue starts before it has returned; stop() comes last. poll() and
+ * watches go on after queue_stop() while chains are unfinished.
  *
  *  - create() does everything that can fail. Nothing the plugin does later may be needed to succeed
  *    for the device to exist.

@@ -230,7 +230,8 @@ static inline uint64_t hvv_now(struct hvv_device *dev)
 /*
  * Sends the event at index `event` of the plugin's table to whoever follows events. The text is
  * words KEY=VALUE separated by one space (values without spaces), which become members of the
- * event; at most 255 bytes. Dropped before publish() and when a device sends too many. Thread: any.
+ * event; at most 255 bytes. Dropped before publish() has returned, and when a device sends too many.
+ * Thread: any.
  */
 HVV_PRINTF(3, 4)
 static inline void hvv_event(struct hvv_device *dev, uint32_t event, const char *fmt, ...)
