@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # rows-unit.sh - the unit tests, built for arm64. In the root guest, see root.sh.
-# shellcheck disable=SC2154    # limit and others come from root.sh
+# shellcheck disable=SC2154    # limit comes from root.sh, source from mk-root
 
 # What the tests want of a system: shared memory, and a file system that has direct I/O, which the
 # tmpfs in /tmp has not.
@@ -17,13 +17,15 @@ prepare()
     fi
 }
 
-# unit PROGRAM: for it the disk is /tmp.
+# unit PROGRAM: for it the disk is /tmp, and the sources are where they were when it was built, which
+# may be in /tmp as well.
 unit()
 {
     prepare
     # shellcheck disable=SC2016
     HVV_TEST_PLUGINS=/lab/test-plugins timeout "$limit" unshare -m \
-        sh -c 'mount --bind /disk /tmp && cd /tmp && exec "$1"' unit "$1" > unit.log 2>&1 ||
+        sh -c 'mount --bind /disk /tmp && mkdir -p "$2" && mount --bind /lab/source "$2" &&
+            cd /tmp && exec "$1"' unit "$1" "$source" > unit.log 2>&1 ||
         fail "status $?: $(grep -h -m 1 'Assertion Failed\|^not ok' unit.log)"
 }
 
