@@ -204,8 +204,8 @@ static void take(struct virtq *vq, struct chain *chain, const struct walk *w)
     vq->next_avail++;
     vq->in_flight++;
     vq->using[vq->epoch]++;
-    atomic_fetch_add_explicit(&vq->stats.chains, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&vq->stats.bytes_in, w->bytes[0], memory_order_relaxed);
+    virtq_count(&vq->stats.chains, 1);
+    virtq_count(&vq->stats.bytes_in, w->bytes[0]);
 }
 
 static void init_chain(struct virtq *vq, struct chain *chain, uint32_t head)

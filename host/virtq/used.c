@@ -34,7 +34,7 @@ static bool current(const struct chain *chain)
 static void put_used(struct virtq *vq, struct chain *chain)
 {
     vq->ops->put_used(vq, chain->head, chain->written);
-    atomic_fetch_add_explicit(&vq->stats.bytes_out, chain->written, memory_order_relaxed);
+    virtq_count(&vq->stats.bytes_out, chain->written);
     set_free(chain);
 }
 
@@ -76,11 +76,19 @@ static void finish_task(struct hvv_task *task)
     finish(container_of(task, struct chain, task));
 }
 
-/* Takes the chain from the plugin. False if it was finished before: a bug of the plugin. */
+/*
+ * Takes the chain from the plugin. False if it was finished before: a bug of the plugin. On the
+ * worker without a locked exchange, for the reason in virtq_count().
+ */
 static bool disown(struct chain *chain)
 {
-    unsigned owned = CHAIN_OWNED;
-    if (atomic_compare_exchange_strong_explicit(&chain->state, &owned, CHAIN_FINISHED,
+    unsigned state = atomic_load_explicit(&chain->state, memory_order_relaxed);
+    if (state == CHAIN_OWNED && loop_is_current(chain->vq->loop)) {
+        atomic_store_explicit(&chain->state, CHAIN_FINISHED, memory_order_relaxed);
+        return true;
+    }
+    if (state == CHAIN_OWNED &&
+        atomic_compare_exchange_strong_explicit(&chain->state, &state, CHAIN_FINISHED,
                                                 memory_order_relaxed, memory_order_relaxed))
         return true;
     atomic_store(&chain->vq->misused, true); /* virtq_flush() breaks the queue */
@@ -148,7 +156,7 @@ void virtq_flush(struct virtq *vq)
     vq->published_idx = vq->used_idx;
     vq->interrupt_known = true;
     if (interrupt) {
-        atomic_fetch_add_explicit(&vq->stats.interrupts, 1, memory_order_relaxed);
+        virtq_count(&vq->stats.interrupts, 1);
         vq->owner->interrupt(vq->owner_arg);
     }
 }

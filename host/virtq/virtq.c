@@ -155,7 +155,7 @@ void virtq_break(struct virtq *vq, const char *fmt, ...)
     if (vq->broken)
         return;
     vq->broken = true;
-    atomic_fetch_add_explicit(&vq->stats.errors, 1, memory_order_relaxed);
+    virtq_count(&vq->stats.errors, 1);
     char text[256];
     va_list args;
     va_start(args, fmt);

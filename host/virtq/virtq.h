@@ -57,10 +57,20 @@ struct virtq_owner {
     void (*memory_done)(void *arg);               /* the previous snapshot is no longer used */
 };
 
-/* Counted by the worker, read by anybody. */
+/* Counted by the worker, but for notifications; read by anybody. */
 struct virtq_stats {
     _Atomic uint64_t notifications, chains, bytes_in, bytes_out, interrupts, errors;
 };
+
+/*
+ * Counts on the worker. Not a locked add: that would wait until all was written that went before it,
+ * and payload goes to memory that the driver's CPU has in its cache.
+ */
+static inline void virtq_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, now + n, memory_order_relaxed);
+}
 
 /* FINISHED: by the plugin, and on its way to the worker. HELD: waits there for those before it. */
 enum chain_state { CHAIN_FREE, CHAIN_OWNED, CHAIN_FINISHED, CHAIN_HELD };
