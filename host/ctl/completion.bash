@@ -39,7 +39,7 @@ _hvisor_vhost_ctl_command()
     local i
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        --control | --wait) i=$((i + 1)) ;;
+        --control | --wait | --escape | -e) i=$((i + 1)) ;;
         =) i=$((i + 1)) ;; # bash splits --control=PATH into three words
         -*) ;;
         *)
@@ -79,6 +79,8 @@ _hvisor_vhost_ctl()
         case $command in
         remove | shutdown) words+=' --force' ;;
         plugins) words+=' --rescan --retire' ;;
+        add | list | show | events | stats | log | zones | zone | save | check | help | '') ;;
+        *) words+=' --escape' ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")

@@ -46,6 +46,7 @@ enum flag {
     FLAG_RESCAN = 2,
     FLAG_RETIRE = 4,
     FLAG_FILE = 8,
+    FLAG_ESCAPE = 16,
 };
 
 struct args {
@@ -53,6 +54,7 @@ struct args {
     unsigned wait; /* seconds for a daemon to appear */
     bool json, help, version;
     unsigned flags;
+    int escape; /* the key that leaves a terminal, or -1 */
     unsigned n; /* words after the command */
     char **words;
     const char *command;
@@ -300,6 +302,7 @@ static int connect_stream(const struct args *args, struct client *client, const 
         .fd = fd,
         .client = client,
         .device = args->words[0],
+        .escape = args->escape,
         .window = json_string_value(json_object_get(answer, "window")),
         .params = params,
     };
@@ -375,9 +378,11 @@ static const struct command commands[] = {
 };
 
 static const struct command plugin_command = {
-    "VERB", "ID [PARAM=VALUE | PARAM]...", "run the command VERB of the device's plugin",
+    "VERB", "[--escape KEY] ID [PARAM=VALUE | PARAM]...",
+    "run the command VERB of the device's plugin",
     "The command plugins lists them. If the answer is a stream, it is connected to stdin and "
-    "stdout.", 0, 1, ANY, run_plugin_command};
+    "stdout.\nA KEY is ^ and another character for a control key, ^] if not given, or none.",
+    FLAG_ESCAPE, 1, ANY, run_plugin_command};
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -391,7 +396,7 @@ static const struct command *find_command(const char *name)
 
 static void put_command(const struct command *c)
 {
-    char usage[64];
+    char usage[256];
     snprintf(usage, sizeof(usage), "%s %s", c->name, c->args);
     if (strlen(usage) > 30)
         printf("  %s\n  %-30s  %s\n", usage, "", c->help);
@@ -460,6 +465,22 @@ static int parse_wait(struct args *args, char **argv, int *i)
     return CTL_OK;
 }
 
+/* As in "^]", which is Ctrl-]; or "none". */
+static int parse_escape(struct args *args, char **argv, int *i)
+{
+    const char *equals = strchr(argv[*i], '=');
+    const char *value = equals ? equals + 1 : argv[++*i];
+    int key = value && value[0] == '^' && value[1] && !value[2] ? toupper((unsigned char)value[1])
+                                                                : 0;
+    bool none = value && strcmp(value, "none") == 0;
+    if (!none && (key < '?' || key > '_'))
+        return complain(CTL_USAGE, "--escape needs ^ and one of @ A to Z [ \\ ] ^ _ and ?, such as "
+                        "^], or none");
+    args->flags |= FLAG_ESCAPE;
+    args->escape = none ? -1 : key ^ 0x40;
+    return CTL_OK;
+}
+
 static int parse_option(struct args *args, char **argv, int *i)
 {
     const char *option = argv[*i];
@@ -467,6 +488,9 @@ static int parse_option(struct args *args, char **argv, int *i)
         return parse_control(args, argv, i);
     if (strcmp(option, "--wait") == 0 || strncmp(option, "--wait=", 7) == 0)
         return parse_wait(args, argv, i);
+    if (strcmp(option, "-e") == 0 || strcmp(option, "--escape") == 0 ||
+        strncmp(option, "--escape=", 9) == 0)
+        return parse_escape(args, argv, i);
     if (strcmp(option, "--json") == 0)
         args->json = true;
     else if (strcmp(option, "--help") == 0)
@@ -531,6 +555,7 @@ static int check_words(const struct command *c, const struct args *args)
                         args->flags & ~c->flags & FLAG_FORCE    ? "--force"
                         : args->flags & ~c->flags & FLAG_RESCAN ? "--rescan"
                         : args->flags & ~c->flags & FLAG_FILE   ? "-f"
+                        : args->flags & ~c->flags & FLAG_ESCAPE ? "--escape"
                                                                 : "--retire",
                         args->command, space, c->args);
     if (args->n < c->min || args->n > c->max)
@@ -558,7 +583,10 @@ static int run(struct args *args)
 int main(int argc, char **argv)
 {
     const char *control = getenv(CONTROL_ENV);
-    struct args args = {.control = control && control[0] ? control : CONTROL_DEFAULT};
+    struct args args = {
+        .control = control && control[0] ? control : CONTROL_DEFAULT,
+        .escape = TERMINAL_ESCAPE,
+    };
     (void)argc;
     int rc = parse(&args, argv);
     if (rc == CTL_OK)

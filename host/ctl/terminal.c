@@ -91,7 +91,8 @@ static void take_signal(struct session *s)
 /* How many of `n` keys come before the escape key. */
 static size_t until_escape(struct session *s, const char *keys, size_t n)
 {
-    const char *escape = memchr(keys, TERMINAL_ESCAPE, n);
+    int key = s->terminal->escape;
+    const char *escape = key >= 0 ? memchr(keys, key, n) : NULL;
     s->left = escape != NULL;
     return escape ? (size_t)(escape - keys) : n;
 }
@@ -176,6 +177,14 @@ static int signals_open(sigset_t *old)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+static void say_attached(const struct terminal *t)
+{
+    char key[16] = "no key";
+    if (t->escape >= 0)
+        snprintf(key, sizeof(key), "Ctrl-%c", t->escape ^ 0x40);
+    fprintf(stderr, "[%s: attached, %s leaves]\n", t->device, key);
+}
+
 static int run_raw(struct session *s, const struct termios *before)
 {
     struct termios raw = *before;
@@ -201,7 +210,7 @@ int terminal_run(const struct terminal *terminal)
     if (s.signals < 0 || tcgetattr(STDIN_FILENO, &before) < 0) {
         rc = complain(CTL_REFUSED, "the terminal cannot be used: %s", strerror(errno));
     } else {
-        fprintf(stderr, "[%s: attached, Ctrl-] leaves]\n", terminal->device);
+        say_attached(terminal);
         rc = run_raw(&s, &before);
     }
     if (s.signals >= 0)

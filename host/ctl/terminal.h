@@ -8,12 +8,13 @@
 
 #include "ctl/client.h"
 
-#define TERMINAL_ESCAPE 0x1d /* Ctrl-] leaves */
+#define TERMINAL_ESCAPE 0x1d /* Ctrl-], the usual key to leave */
 
 struct terminal {
     int fd;                /* taken */
     struct client *client; /* for `window` */
     const char *device;
+    int escape;            /* the key that leaves, a control character; or -1: none does */
     const char *window;    /* command that takes columns and rows, or NULL */
     json_t *params;        /* its other parameters */
 };

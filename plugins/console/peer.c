@@ -225,14 +225,31 @@ static void throw_away(struct peer *peer)
         (void)send(peer->in_fd, "\a", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/*
+ * A client that does not have the keyboard has said something or left. What it said waits in its
+ * socket; who has left without a word is not waited for.
+ */
+static void look_at(struct peer *peer)
+{
+    char byte;
+    ssize_t n = recv(peer->in_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    peer->input_waits = n > 0;
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        input_ended(peer);
+}
+
 static void read_from(struct peer *peer)
 {
     struct port *port = peer->port;
     uint32_t size;
-    if (peer->kind == PEER_TERMINAL && peers_writer(port) != peer) {
-        throw_away(peer);
+    if (peer->kind != PEER_BACKEND && peers_writer(port) != peer) {
+        if (peer->kind == PEER_TERMINAL)
+            throw_away(peer);
+        else
+            look_at(peer);
         return;
     }
+    peer->input_waits = false;
     char *room = port_input_room(port, &size);
     if (size == 0)
         return;
@@ -252,8 +269,12 @@ void peers_look(struct port *port)
         if (peer->kind == PEER_BACKEND || !hung_up(peer))
             continue;
         peer->out_ended = true;
-        if (peer != writer && peer->kind == PEER_TERMINAL)
+        if (peer == writer)
+            continue;
+        if (peer->kind == PEER_TERMINAL)
             peer->in_ended = true;
+        else if (!peer->in_ended)
+            look_at(peer);
     }
 }
 
@@ -282,13 +303,13 @@ static void on_out(void *arg, uint32_t events)
     peers_settle(port);
 }
 
-/* A terminal without the keyboard is listened to for its end. */
+/* Who does not have the keyboard is listened to for their end. */
 static bool wants_input(const struct peer *peer, const struct peer *writer, bool room)
 {
     if (peer->in_ended)
         return false;
-    if (peer->kind == PEER_TERMINAL && peer != writer)
-        return true;
+    if (peer->kind != PEER_BACKEND && peer != writer)
+        return !peer->input_waits;
     return room && (peer->kind == PEER_BACKEND || peer == writer);
 }
 

@@ -28,6 +28,7 @@ struct peer {
     uint32_t in_armed, out_armed; /* HVV_WATCH_* */
     struct cursor cursor;
     bool watches_only;            /* a terminal that never gets the keyboard */
+    bool input_waits;             /* a client's, in its socket, until it has the keyboard */
     bool in_ended, out_ended;     /* it has left when both are true */
 };
 

@@ -17,8 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -114,28 +116,6 @@ static int connect_to(const struct daemon *d, const char *name)
     return fd;
 }
 
-static long counter(struct daemon *d, const char *id, const char *name)
-{
-    json_t *r = daemon_call(d, "stats", "{s:[s]}", "ids", id);
-    json_t *device = json_array_get(json_object_get(r, "devices"), 0);
-    json_t *value = json_object_get(json_object_get(device, "counters"), name);
-    long n = json_is_integer(value) ? (long)json_integer_value(value) : -1;
-    json_decref(r);
-    return n;
-}
-
-static bool counter_becomes(struct daemon *d, const char *id, const char *name, long want)
-{
-    uint64_t deadline = clock_deadline(TIMEOUT_MS);
-    long n;
-    while ((n = counter(d, id, name)) != want) {
-        if (clock_left_ms(deadline) == 0)
-            return row_fail("%s of %s is %ld, not %ld", name, id, n, want);
-        poll(NULL, 0, 5);
-    }
-    return true;
-}
-
 /* ---- pty ------------------------------------------------------------------------------------- */
 
 static void pty(struct daemon *d)
@@ -159,8 +139,8 @@ static void pty(struct daemon *d)
     const char *name = json_string_value(json_object_get(json_object_get(show, "about"), "pty"));
     CHECK(name && strcmp(name, target) == 0, "show says the pty is %s", name ? name : "(nothing)");
     json_decref(show);
-    MUST(counter_becomes(d, "vm", "input-bytes", 6) &&
-         counter_becomes(d, "vm", "output-bytes", 12));
+    MUST(daemon_counter_becomes(d, "vm", "input-bytes", 6) &&
+         daemon_counter_becomes(d, "vm", "output-bytes", 12));
     condev_close(&guest);
     MUST(daemon_remove(d, "vm", NULL));
     CHECK(access(target, F_OK) < 0, "%s is still there", target);
@@ -283,10 +263,10 @@ static void output_without_reader(struct daemon *d)
     MUST(condev_open(&guest, d, "s", 2) && condev_send_all(&guest, TX, bytes, MIB));
     row_note("1 MiB that nobody reads in %llu ms",
              (unsigned long long)(clock_ns() - start) / 1000000);
-    CHECK(counter(d, "s", "output-bytes") == MIB, "not all is counted");
+    CHECK(daemon_counter(d, "s", "output-bytes") == MIB, "not all is counted");
     int fd = connect_to(d, "s.sock");
     MUST(fd >= 0 && read_until(fd, text, sizeof(text), end));
-    MUST(check_replay(text, bytes, MIB, counter(d, "s", "dropped-bytes")));
+    MUST(check_replay(text, bytes, MIB, daemon_counter(d, "s", "dropped-bytes")));
     close(fd);
     fd = connect_to(d, "s.sock"); /* once more, and now nothing is new to everybody */
     MUST(fd >= 0 && read_until(fd, text, sizeof(text), end));
@@ -297,7 +277,7 @@ static void output_without_reader(struct daemon *d)
     MUST(condev_open(&guest, d, "p", 2) && condev_send_all(&guest, TX, bytes, MIB));
     fd = open_tty(d, "p.tty");
     MUST(fd >= 0 && read_until(fd, text, sizeof(text), end));
-    MUST(check_replay(text, bytes, MIB, counter(d, "p", "dropped-bytes")));
+    MUST(check_replay(text, bytes, MIB, daemon_counter(d, "p", "dropped-bytes")));
     close(fd);
     condev_close(&guest);
 }
@@ -309,7 +289,7 @@ static void slow_reader(struct daemon *d)
     const char *bytes = pattern(MIB);
     MUST(daemon_add(d, "console:socket,path=../s.sock,id=s", NULL));
     int slow = connect_to(d, "s.sock"), fast = connect_to(d, "s.sock");
-    MUST(slow >= 0 && fast >= 0 && counter_becomes(d, "s", "attached", 2));
+    MUST(slow >= 0 && fast >= 0 && daemon_counter_becomes(d, "s", "attached", 2));
     MUST(condev_open(&guest, d, "s", 2));
     for (size_t at = 0, n = 0; at < MIB; at += 32768) {
         MUST(condev_send_all(&guest, TX, bytes + at, 32768));
@@ -321,9 +301,10 @@ static void slow_reader(struct daemon *d)
         }
     }
     CHECK(memcmp(other, bytes, MIB) == 0, "the other reader got something else");
-    CHECK(counter(d, "s", "dropped-bytes") == 0, "bytes that one reader got are called dropped");
+    CHECK(daemon_counter(d, "s", "dropped-bytes") == 0,
+          "bytes that one reader got are called dropped");
     MUST(read_until(slow, text, sizeof(text), bytes + MIB - 40));
-    MUST(check_replay(text, bytes, MIB, counter(d, "s", "missed-bytes")));
+    MUST(check_replay(text, bytes, MIB, daemon_counter(d, "s", "missed-bytes")));
     close(slow);
     close(fast);
     condev_close(&guest);
@@ -410,7 +391,8 @@ static void socket_both_ways(struct daemon *d)
         if (turn % 50 == 0)
             poll(NULL, 0, 1);
     }
-    CHECK(t.wrong == 0 && counter(d, "vm", "dropped-bytes") == 0, "%u pieces are wrong", t.wrong);
+    CHECK(t.wrong == 0 && daemon_counter(d, "vm", "dropped-bytes") == 0, "%u pieces are wrong",
+          t.wrong);
     close(fd);
     MUST(condev_hear(&guest, 1, VIRTIO_CONSOLE_PORT_OPEN, 0) >= 0);
     condev_close(&guest);
@@ -462,7 +444,23 @@ static void client_leaves_early(struct daemon *d)
         MUST(condev_send(&guest, TX, "noise\n", 6)); /* so that the daemon sees that it is gone */
     }
     MUST(condev_expect(&guest, RX, "line 0\nline 1\nline 2\nline 3\nline 4\n"));
-    MUST(counter_becomes(d, "s", "attached", 0));
+    MUST(daemon_counter_becomes(d, "s", "attached", 0));
+    condev_close(&guest);
+}
+
+/* What somebody said without the keyboard comes when it is their turn, also if they have left. */
+static void client_waits_for_turn(struct daemon *d)
+{
+    MUST(daemon_add(d, "console:socket,path=../s.sock,id=s", NULL));
+    int first = connect_to(d, "s.sock"), second = connect_to(d, "s.sock");
+    MUST(first >= 0 && second >= 0 && daemon_counter_becomes(d, "s", "attached", 2));
+    MUST(write_fd(second, "second\n", 7));
+    close(second);
+    MUST(condev_open(&guest, d, "s", 2) && condev_send(&guest, TX, "noise\n", 6));
+    MUST(write_fd(first, "first\n", 6) && condev_expect(&guest, RX, "first\n"));
+    CHECK(daemon_counter(d, "s", "attached") == 2, "what the second one said is forgotten");
+    close(first);
+    MUST(condev_expect(&guest, RX, "second\n") && daemon_counter_becomes(d, "s", "attached", 0));
     condev_close(&guest);
 }
 
@@ -529,7 +527,8 @@ static void emergency(struct daemon *d)
     CHECK(fe_set_config(&fe, 0, &whole, sizeof(whole)) == 0, "%s", fe.error); /* means nothing */
     int tty = open_tty(d, "vm.tty");
     MUST(tty >= 0 && read_until(tty, text, sizeof(text), says));
-    CHECK(strcmp(text, says) == 0 && counter(d, "vm", "emergency-bytes") == 6, "\"%s\"", text);
+    CHECK(strcmp(text, says) == 0 && daemon_counter(d, "vm", "emergency-bytes") == 6, "\"%s\"",
+          text);
     close(tty);
     fe_disconnect(&fe);
 }
@@ -593,30 +592,54 @@ static void viewer_end(struct viewer *v)
     *v = (struct viewer){.tty = -1};
 }
 
-__attribute__((noreturn)) static void become_ctl(const struct daemon *d, const char *name,
-                                                 const char *id, const char *word)
+/* A new terminal: the side of the person, and the name of the other one. */
+static int open_terminal(char name[64])
+{
+    const struct winsize size = {.ws_col = 111, .ws_row = 33};
+    int tty = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    if (tty < 0 || grantpt(tty) < 0 || unlockpt(tty) < 0 || ptsname_r(tty, name, 64) != 0 ||
+        ioctl(tty, TIOCSWINSZ, &size) < 0)
+        row_fail("no pty: %s", strerror(errno));
+    return tty;
+}
+
+/* In a child: the terminal becomes its own. */
+static void use_terminal(const char *name)
 {
     setsid();
     int tty = open(name, O_RDWR);
     if (tty < 0 || dup2(tty, 0) < 0 || dup2(tty, 1) < 0 || dup2(tty, 2) < 0)
         _exit(126);
     ioctl(0, TIOCSCTTY, 0);
+}
+
+/* `words` has blanks between them, or is NULL. */
+__attribute__((noreturn)) static void become_ctl(const struct daemon *d, const char *name,
+                                                 const char *id, const char *words)
+{
     struct text program = built("hvisor-vhost-ctl");
-    execl(program.s, program.s, "--control", d->control, "console", id, word, (char *)NULL);
+    char copy[128] = "";
+    char *argv[16] = {program.s, (char *)"--control", (char *)(uintptr_t)d->control,
+                      (char *)"console", (char *)(uintptr_t)id};
+    use_terminal(name);
+    snprintf(copy, sizeof(copy), "%s", words ? words : "");
+    char *word = strtok(copy, " ");
+    for (size_t n = 5; word && n < 15; word = strtok(NULL, " "))
+        argv[n++] = word;
+    execv(argv[0], argv);
     _exit(127);
 }
 
-static bool viewer_start(struct viewer *v, const struct daemon *d, const char *id, const char *word)
+static bool viewer_start(struct viewer *v, const struct daemon *d, const char *id,
+                         const char *words)
 {
-    const struct winsize size = {.ws_col = 111, .ws_row = 33};
     char name[64], text[512];
-    *v = (struct viewer){.tty = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK)};
-    if (v->tty < 0 || grantpt(v->tty) < 0 || unlockpt(v->tty) < 0 ||
-        ptsname_r(v->tty, name, sizeof(name)) != 0 || ioctl(v->tty, TIOCSWINSZ, &size) < 0)
-        return row_fail("no pty: %s", strerror(errno));
+    *v = (struct viewer){.tty = open_terminal(name)};
+    if (row_failed())
+        return false;
     v->pid = fork();
     if (v->pid == 0)
-        become_ctl(d, name, id, word);
+        become_ctl(d, name, id, words);
     return read_until(v->tty, text, sizeof(text), "leaves]\r\n");
 }
 
@@ -672,14 +695,14 @@ static void terminals(struct daemon *d)
     MUST(config_becomes(&guest, 150, 55));
     MUST(write_fd(v[0].tty, "a\003\004\032", 4) && condev_expect(&guest, RX, "a\003\004\032"));
     MUST(viewer_start(&v[1], d, "vm", NULL) && viewer_start(&v[2], d, "vm", "readonly"));
-    MUST(counter_becomes(d, "vm", "attached", 3));
+    MUST(daemon_counter_becomes(d, "vm", "attached", 3));
     MUST(condev_send(&guest, TX, "all\r\n", 5));
     for (int i = 0; i < 3; i++)
         MUST(read_until(v[i].tty, text, sizeof(text), "all\r\n"));
     MUST(write_fd(v[1].tty, "x", 1) && read_until(v[1].tty, text, sizeof(text), "\a"));
     MUST(write_fd(v[0].tty, "b", 1) && condev_expect(&guest, RX, "b"));
     MUST(write_fd(v[0].tty, "c\035", 2) && viewer_ends(&v[0], 0) && condev_expect(&guest, RX, "c"));
-    MUST(counter_becomes(d, "vm", "attached", 2));
+    MUST(daemon_counter_becomes(d, "vm", "attached", 2));
     MUST(write_fd(v[1].tty, "d", 1) && condev_expect(&guest, RX, "d")); /* its turn */
     MUST(viewer_start(&v[0], d, "vm", "take") &&
          read_until(v[0].tty, text, sizeof(text), "all\r\n"));
@@ -691,7 +714,134 @@ static void terminals(struct daemon *d)
     MUST(read_until(v[1].tty, text, sizeof(text), "[vm: ended by the daemon]\r\n"));
 }
 
+/* Another key leaves, or none; the usual one is then like any other. */
+static void escape_key(struct daemon *d)
+{
+    static struct viewer v[3];
+    char text[1024];
+    v[0].tty = v[1].tty = v[2].tty = -1;
+    row_at_end(end_viewers, v);
+    MUST(daemon_add(d, "console:pty,id=vm", NULL));
+    MUST(condev_open(&guest, d, "vm", 2) && condev_send(&guest, TX, "before\r\n", 8));
+    MUST(viewer_start(&v[0], d, "vm", "--escape ^a replay=off"));
+    MUST(condev_send(&guest, TX, "now\r\n", 5) && read_until(v[0].tty, text, sizeof(text), "now"));
+    CHECK(!has_text(text, "before"), "with replay=off it starts with \"%s\"", text);
+    MUST(write_fd(v[0].tty, "x\035y\001z", 5) && viewer_ends(&v[0], 0));
+    MUST(condev_expect(&guest, RX, "x\035y"));
+    MUST(viewer_start(&v[0], d, "vm", "-e none") && write_fd(v[0].tty, "a\035\001b", 4));
+    MUST(condev_expect(&guest, RX, "a\035\001b"));
+    kill(v[0].pid, SIGTERM);
+    MUST(viewer_ends(&v[0], 128 + SIGTERM));
+    MUST(viewer_start(&v[0], d, "vm", "--escape=^]") && write_fd(v[0].tty, "\035", 1));
+    MUST(viewer_ends(&v[0], 0));
+    condev_close(&guest);
+}
+
+/* There is a limit, also for the command; who leaves makes room. */
+static void too_many(struct daemon *d)
+{
+    static struct output o;
+    int client[16];
+    char byte;
+    MUST(daemon_add(d, "console:socket,path=../s.sock,id=s", NULL));
+    for (int i = 0; i < 16; i++)
+        MUST((client[i] = connect_to(d, "s.sock")) >= 0);
+    MUST(daemon_counter_becomes(d, "s", "attached", 16));
+    int more = connect_to(d, "s.sock");
+    CHECK(more >= 0 && wait_fd(more, POLLIN, TIMEOUT_MS) > 0 && read(more, &byte, 1) == 0,
+          "a 17th client is not turned away");
+    close(more);
+    MUST(ctl(&o, d, "console", "s", NULL));
+    CHECK(o.code == 1 && has_text(o.err, "16 terminals and clients"), "%d: %s", o.code, o.err);
+    close(client[7]);
+    client[7] = connect_to(d, "s.sock");
+    MUST(client[7] >= 0 && daemon_counter_becomes(d, "s", "attached", 16));
+    MUST(condev_open(&guest, d, "s", 2) && condev_send(&guest, TX, "all", 3));
+    for (int i = 15; i >= 0; i--) { /* the one with the keyboard leaves last */
+        char text[8];
+        MUST(read_until(client[i], text, sizeof(text), "all"));
+        close(client[i]);
+        MUST(daemon_counter_becomes(d, "s", "attached", i));
+    }
+    condev_close(&guest);
+}
+
+/* The next event of the console, with this name and text. */
+static bool hear_event(struct client *c, const char *name, const char *part)
+{
+    json_t *event = client_event(c, TIMEOUT_MS);
+    while (event) {
+        const char *its = json_string_value(json_object_get(event, "event"));
+        bool wanted = its && strncmp(its, "console.", 8) == 0;
+        char *text = wanted ? json_dumps(event, JSON_COMPACT) : NULL;
+        bool right = text && strcmp(its, name) == 0 && has_text(text, part);
+        if (wanted && !right)
+            row_fail("the event is not %s with %s: %s", name, part, text ? text : "(no memory)");
+        free(text);
+        json_decref(event);
+        if (wanted)
+            return right;
+        event = client_event(c, TIMEOUT_MS);
+    }
+    return row_fail("there is no event %s", name);
+}
+
+static bool hear_events(struct daemon *d, struct client *c)
+{
+    int fd = connect_to(d, "a.sock");
+    if (fd < 0 || !hear_event(c, "console.attached", "\"port\":\"a\",\"attached\":\"1\""))
+        return false;
+    close(fd);
+    if (!hear_event(c, "console.detached", "\"port\":\"a\",\"attached\":\"0\"") ||
+        !condev_open(&guest, d, "vm", 6) || !handshake(&guest, 2) ||
+        !open_channel(&guest, 1, "a", true) || !hear_event(c, "console.opened", "\"port\":\"a\"") ||
+        !condev_say(&guest, 1, VIRTIO_CONSOLE_PORT_OPEN, 0) ||
+        !hear_event(c, "console.closed", "\"port\":\"a\""))
+        return false;
+    for (int i = 0; i < 2; i++) /* told once, until somebody has caught up */
+        if (!condev_send_all(&guest, AGENT_TX, pattern(10000), 10000))
+            return false;
+    if (!hear_event(c, "console.dropped", "\"port\":\"a\""))
+        return false;
+    fd = connect_to(d, "a.sock");
+    if (fd < 0 || !hear_event(c, "console.attached", "\"port\":\"a\",\"attached\":\"1\""))
+        return false;
+    close(fd);
+    return hear_event(c, "console.detached", "\"port\":\"a\",\"attached\":\"0\"");
+}
+
+static void events(struct daemon *d)
+{
+    struct client c = {.fd = -1};
+    MUST(daemon_add(d, "console:pty,ring=4K,id=vm,port=a:socket:/proc/self/cwd/a.sock", NULL));
+    CHECK(client_open(&c, d->control) == 0, "no second connection to the daemon");
+    json_t *r = client_wait(&c, client_send(&c, "events.subscribe", json_object()), TIMEOUT_MS);
+    if (!json_object_get(r, "result"))
+        row_fail("events.subscribe is refused");
+    json_decref(r);
+    if (!row_failed())
+        hear_events(d, &c);
+    client_close(&c);
+    condev_close(&guest);
+}
+
 /* ---- files ----------------------------------------------------------------------------------- */
+
+/* A file that cannot grow: what is lost is counted, and the guest goes on. */
+static void file_full(struct daemon *d)
+{
+    const struct rlimit limit = {65536, 65536};
+    struct stat st;
+    MUST(daemon_add(d, "console:file,path=../log.txt,ring=1M,id=vm", NULL));
+    CHECK(prlimit(d->pid, RLIMIT_FSIZE, &limit, NULL) == 0, "prlimit: %s", strerror(errno));
+    MUST(condev_open(&guest, d, "vm", 2) && condev_send_all(&guest, TX, pattern(100000), 100000));
+    MUST(daemon_counter_becomes(d, "vm", "dropped-bytes", 100000 - 65536));
+    CHECK(daemon_counter(d, "vm", "file-errors") > 0, "no error of the file is counted");
+    CHECK(stat(in_dir(d, "log.txt").s, &st) == 0 && st.st_size == 65536, "the file has %lld bytes",
+          (long long)st.st_size);
+    MUST(condev_send(&guest, TX, "on", 2) && daemon_alive(d));
+    condev_close(&guest);
+}
 
 static void file(struct daemon *d)
 {
@@ -731,6 +881,76 @@ static void standard_output(struct daemon *d)
     CHECK(has_text(text, "guest speaking\n"), "the guest's output is not in the daemon's");
 }
 
+/* ---- a terminal of the daemon's own ---------------------------------------------------------- */
+
+static bool terminal_becomes(int tty, bool raw, const char *when)
+{
+    uint64_t deadline = clock_deadline(TIMEOUT_MS);
+    struct termios mode;
+    while (tcgetattr(tty, &mode) == 0 && clock_left_ms(deadline) > 0) {
+        bool cooked = (mode.c_lflag & ICANON) && (mode.c_lflag & ECHO) && (mode.c_oflag & OPOST);
+        if (!(mode.c_lflag & ISIG))
+            return row_fail("%s Ctrl-C does not go to the daemon", when);
+        if (cooked != raw)
+            return true;
+        poll(NULL, 0, 5);
+    }
+    return row_fail("%s the terminal is %s", when, raw ? "not raw" : "not as it was");
+}
+
+/* In the foreground of a terminal, as `d`; its log goes there, too. */
+static bool start_in_terminal(struct daemon *d, const char *name)
+{
+    const char *argv[32];
+    struct text text[8];
+    daemon_argv(d, argv, text);
+    d->pid = fork();
+    if (d->pid == 0) {
+        use_terminal(name);
+        execv(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    d->pidfd = d->pid > 0 ? (int)syscall(SYS_pidfd_open, d->pid, 0) : -1;
+    uint64_t deadline = clock_deadline(TIMEOUT_MS);
+    while (d->pidfd >= 0 && daemon_count(d) < 0 && clock_left_ms(deadline) > 0)
+        poll(NULL, 0, 5);
+    return daemon_count(d) == 0 || row_fail("no daemon in a terminal");
+}
+
+static void close_terminal(void *arg)
+{
+    int *tty = arg;
+    if (*tty >= 0)
+        close(*tty);
+    *tty = -1;
+}
+
+static void standard_terminal(struct daemon *d)
+{
+    static int tty = -1;
+    char name[64], text[8192];
+    MUST((tty = open_terminal(name)) >= 0 && !row_failed());
+    row_at_end(close_terminal, &tty);
+    int slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC); /* so that its mode can be asked for */
+    CHECK(slave >= 0, "%s: %s", name, strerror(errno));
+    close(slave);
+    MUST(start_in_terminal(d, name));
+    for (int i = 0; i < 2; i++) {
+        MUST(daemon_add(d, "console:stdio,id=vm", NULL));
+        MUST(terminal_becomes(tty, true, "with a device on it"));
+        MUST(condev_open(&guest, d, "vm", 2) && condev_send(&guest, TX, "login: ", 7));
+        MUST(read_until(tty, text, sizeof(text), "login: "));
+        MUST(write_fd(tty, "root\r\004\021", 7) && condev_expect(&guest, RX, "root\r\004\021"));
+        condev_close(&guest);
+        if (i == 0)
+            MUST(daemon_remove(d, "vm", NULL) && terminal_becomes(tty, false, "without a device"));
+    }
+    MUST(write_fd(tty, "\003", 1));
+    int code = daemon_wait(d, TIMEOUT_MS);
+    CHECK(code == 0, "at Ctrl-C the daemon ends with %d", code);
+    MUST(terminal_becomes(tty, false, "after the daemon's end"));
+}
+
 /* ---- refusals -------------------------------------------------------------------------------- */
 
 static int ptys(void)
@@ -751,6 +971,16 @@ static bool warm(struct daemon *d, struct snapshot *s)
            daemon_remove(d, "w", "b", NULL) && snapshot_take(s, d);
 }
 
+/* Others on this machine open terminals, too, and close them. */
+static bool ptys_become(int before, const char *when)
+{
+    uint64_t deadline = clock_deadline(TIMEOUT_MS);
+    while (ptys() != before && clock_left_ms(deadline) > 0)
+        poll(NULL, 0, 20);
+    return ptys() == before || row_fail("%s /dev/pts has %d entries, it had %d", when, ptys(),
+                                        before);
+}
+
 static bool refuses(struct daemon *d, const struct snapshot *s, const char *spec, const char *parts)
 {
     int before = ptys();
@@ -758,8 +988,7 @@ static bool refuses(struct daemon *d, const struct snapshot *s, const char *spec
         return row_fail("%s", spec);
     if (!snapshot_returns(d, s, NULL, SLACK_KIB, spec))
         return false;
-    return ptys() == before || row_fail("after %s /dev/pts has %d entries, it had %d", spec, ptys(),
-                                        before);
+    return ptys_become(before, spec);
 }
 
 static void refusals(struct daemon *d)
@@ -787,7 +1016,7 @@ static void refusals(struct daemon *d)
         {"console:pty,ring=1K", "4K"},
     };
     struct snapshot s;
-    char spec[256] = "console:socket,path=../";
+    char spec[512] = "console:socket,path=../";
     MUST(daemon_image(d, "plain", 10) && symlink("/etc/passwd", in_dir(d, "i/elsewhere").s) == 0);
     MUST(warm(d, &s));
     for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++)
@@ -795,6 +1024,10 @@ static void refusals(struct daemon *d)
     memset(spec + strlen(spec), 'x', 120);
     MUST(refuses(d, &s, spec, "xxxx|the limit is"));
     CHECK(access(in_dir(d, "i/plain").s, F_OK) == 0, "the file in the way is gone");
+    size_t n = (size_t)snprintf(spec, sizeof(spec), "console:pty");
+    for (int i = 0; i < 32; i++)
+        n += (size_t)snprintf(spec + n, sizeof(spec) - n, ",port=p%d", i);
+    MUST(refuses(d, &s, spec, "more than 32 ports"));
     snapshot_free(&s);
 }
 
@@ -814,7 +1047,7 @@ static void in_use(struct daemon *d)
     close(fd);
     MUST(daemon_remove(d, "x", "y", NULL));
     MUST(snapshot_returns(d, &s, NULL, SLACK_KIB, "after the removal"));
-    CHECK(ptys() == before, "/dev/pts has %d entries, it had %d", ptys(), before);
+    MUST(ptys_become(before, "after the removal"));
     snapshot_free(&s);
 }
 
@@ -831,7 +1064,7 @@ static void console_and_wrong_blk(struct daemon *d)
     CHECK(strcmp(error_member(d, "device"), "disk") == 0, "the error names device \"%s\"",
           error_member(d, "device"));
     MUST(snapshot_returns(d, &s, NULL, SLACK_KIB, "after the refusal"));
-    CHECK(ptys() == before, "/dev/pts has %d entries, it had %d", ptys(), before);
+    MUST(ptys_become(before, "after the refusal"));
     MUST(daemon_add(d, "console:pty,link=../vm.tty,id=c", "blk:a,id=disk", NULL));
     MUST(condev_open(&guest, d, "c", 2) && condev_send(&guest, TX, "both\n", 5));
     int tty = open_tty(d, "vm.tty");
@@ -890,17 +1123,20 @@ static void bad_driver(struct daemon *d)
 }
 
 #define ROW(NAME) {#NAME, NAME, &with_console, NULL}
+#define ROW_STOPPED(NAME) {#NAME, NAME, &not_started, NULL}
 
 int main(int argc, char **argv)
 {
     static const char *const plugins[] = {"console.so", NULL};
-    static const struct daemon_options with_console = {.plugins = plugins};
+    static const struct daemon_options with_console = {.plugins = plugins},
+                                       not_started = {.plugins = plugins, .no_start = true};
     static const struct row rows[] = {
         ROW(pty), ROW(default_link), ROW(input_waits), ROW(input_survives_guests),
         ROW(output_without_reader), ROW(slow_reader), ROW(socket_both_ways), ROW(lossless_waits),
-        ROW(client_leaves_early), ROW(multiport), ROW(emergency), ROW(resize), ROW(terminals),
-        ROW(file), ROW(standard_output), ROW(refusals), ROW(in_use), ROW(console_and_wrong_blk),
-        ROW(left_behind), ROW(bad_driver),
+        ROW(client_leaves_early), ROW(client_waits_for_turn), ROW(multiport), ROW(emergency),
+        ROW(resize), ROW(terminals), ROW(escape_key), ROW(too_many), ROW(events), ROW(file),
+        ROW(file_full), ROW(standard_output), ROW_STOPPED(standard_terminal), ROW(refusals),
+        ROW(in_use), ROW(console_and_wrong_blk), ROW(left_behind), ROW(bad_driver),
     };
     return report_run(argc, argv, rows, sizeof(rows) / sizeof(rows[0]));
 }

@@ -467,6 +467,28 @@ bool daemon_device_becomes(struct daemon *d, const char *id, const char *key, bo
     return row_fail("device %s did not become %s=%s", id, key, value ? "true" : "false");
 }
 
+long daemon_counter(struct daemon *d, const char *id, const char *name)
+{
+    json_t *r = daemon_call(d, "stats", "{s:[s]}", "ids", id);
+    json_t *device = json_array_get(json_object_get(r, "devices"), 0);
+    json_t *value = json_object_get(json_object_get(device, "counters"), name);
+    long n = json_is_integer(value) ? (long)json_integer_value(value) : -1;
+    json_decref(r);
+    return n;
+}
+
+bool daemon_counter_becomes(struct daemon *d, const char *id, const char *name, long want)
+{
+    uint64_t deadline = clock_deadline(DAEMON_TIMEOUT_MS);
+    long n;
+    while ((n = daemon_counter(d, id, name)) != want) {
+        if (clock_left_ms(deadline) == 0)
+            return row_fail("%s of %s is %ld, not %ld", name, id, n, want);
+        poll(NULL, 0, 5); /* between the looks */
+    }
+    return true;
+}
+
 bool daemon_image(const struct daemon *d, const char *name, off_t bytes)
 {
     int fd = open(in_dir(d, "i/%s", name).s, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

@@ -93,6 +93,11 @@ int daemon_count(struct daemon *d);
 /* Waits until the member of the device in device.list is this boolean. */
 bool daemon_device_becomes(struct daemon *d, const char *id, const char *key, bool value);
 
+/* A counter of the device in `stats`, the sum of its queues; -1 if there is none of that name. */
+long daemon_counter(struct daemon *d, const char *id, const char *name);
+/* Waits until it is `want`. */
+bool daemon_counter_becomes(struct daemon *d, const char *id, const char *name, long want);
+
 /* An image of `bytes` under DIR/i, all zero. */
 bool daemon_image(const struct daemon *d, const char *name, off_t bytes);
 

@@ -116,6 +116,14 @@ run lst
 result "unknown command without a device" says 2 "there is no command lst"
 run list --control
 result "option without its value" says 2 "--control needs"
+run console vm --escape
+result "an escape key that is missing" says 2 "--escape needs ^ and one of"
+run console vm --escape q
+result "an escape key that is a letter" says 2 "--escape needs ^ and one of"
+run console vm -e '^1'
+result "an escape key that does not exist" says 2 "such as ^], or none"
+run list --escape=none
+result "an escape key for what is no terminal" says 2 "list does not take --escape"
 run plugins --retire blk
 result "retire needs two words" says 2 "plugins --retire NAME VERSION"
 run resize blk0 size=1 size=2

@@ -78,6 +78,40 @@ hot()
     power_off
 }
 
+# wait_last LOG: in the zone, until the writer there has told what came to its end.
+wait_last()
+{
+    zone "while ! grep -q 'never ended' $1; do usleep 50000; done"
+}
+
+# The disk is used when it goes away: refused at first, and by force the requests the daemon has
+# taken are carried out, and the zone hears of each one, the last ones too. What it has sent and the
+# daemon has not taken never ends, so each time the disk is in another slot.
+hot_busy()
+{
+    start_daemon
+    boot
+    zone modprobe virtio_blk
+    for round in 0 2 4; do
+        truncate -s 64M "hot$round.img"
+        control add "blk:$tmp/hot$round.img,zone=1,addr=0xa000${round}00,id=hot" > added
+        zone "echo a000${round}00.virtio_mmio > $platform/bind"
+        zone "ls /sys/bus/platform/devices/a000${round}00.virtio_mmio/virtio*/block"
+        zone "lastio --depth 32 /dev/$(cat answer) > /tmp/last$round 2>&1 &"
+        wait_writes_of hot
+        refused 'in use' remove hot
+        control remove --force hot > removed
+        zone killall -TERM lastio
+        wait_last "/tmp/last$round"
+        zone "cat /tmp/last$round"
+        lastio --count "hot$round.img" > ours
+        echo "# blk-hot-busy: $(grep sectors answer); $(grep ended answer)"
+        [ "$(grep sectors answer)" = "$(cat ours)" ] ||
+            fail "the zone says '$(grep sectors answer)', the image '$(cat ours)'"
+    done
+    kill_monitor
+}
+
 # The whole zone is verified I/O in two queues, one for each vCPU, and no request fails.
 busy()
 {
@@ -97,24 +131,24 @@ start_zone_1()
     control zone add 1 platform=trap slot=0xa000000,0x200,48 slot=0xa000200,0x200,49 > added
 }
 
-# Sets writes to what the daemon has counted for disk raw.
+# count_writes ID: sets writes to what the daemon has counted for this disk.
 count_writes()
 {
-    control --json stats raw > told
+    control --json stats "$1" > told
     writes=$(sed -n 's/.*"writes": *\([0-9]*\).*/\1/p' told)
     [ -n "$writes" ] || fail "no writes in the statistics: $(cat told)"
 }
 
-# Comes back once the zone has written to disk raw a hundred times more.
-wait_writes()
+# wait_writes_of ID: comes back once the zone has written to this disk a hundred times more.
+wait_writes_of()
 {
-    count_writes
+    count_writes "$1"
     wanted=$((writes + 100))
     deadline=$(($(seconds_up) + limit))
     while [ "$writes" -lt "$wanted" ]; do
         [ "$(seconds_up)" -lt "$deadline" ] ||
             fail "the zone has written $writes times, not $wanted"
-        count_writes
+        count_writes "$1"
     done
 }
 
@@ -122,7 +156,7 @@ wait_writes()
 start_writing()
 {
     zone "ioverify --depth 16 --requests 10000000 --seconds 3600 /dev/vda > /dev/null 2>&1 &"
-    wait_writes
+    wait_writes_of raw
 }
 
 # The zone reboots, and its monitor dies while requests are under way. The daemon and its disk are
@@ -186,12 +220,13 @@ two_zones()
     zone "seconds=$limit" depths=16 requests=500 blk-io.sh
     same_disk two.img /dev/vda
     power_off
-    wait_writes
+    wait_writes_of raw
 }
 
 row placeholders placeholders
 row blk-again again
 row blk-hot-add hot
+row blk-hot-busy hot_busy
 row blk-busy busy
 row blk-ends ends
 row blk-remove-busy remove_busy
