@@ -17,7 +17,8 @@ say()
 command -v mandoc >/dev/null || { echo "skip docs: mandoc is not installed"; exit 0; }
 command -v jq >/dev/null || { echo "skip docs: jq is not installed"; exit 0; }
 
-for page in "$HVV_SOURCE"/host/man/*.[1-8] "$HVV_SOURCE"/plugins/*/*.7; do
+for page in "$HVV_SOURCE"/host/man/*.[1-8] "$HVV_SOURCE"/plugins/*/*.7 \
+    "$HVV_SOURCE"/sdk/man/*.[1-8]; do
     say "docs: mandoc ${page##*/}" "$(mandoc -Tlint -W warning "$page" 2>&1)"
 done
 
