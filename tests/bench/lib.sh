@@ -6,7 +6,7 @@
 # A work is one line of the table. Its samples are in $tmp/WORK.tsv, one line each: who (ours or
 # peer), rate, CPU seconds per million. A row, made of them, is a line of JSON in $tmp/rows.
 # From the script that sources this: guest (tests/guest), tmp, rounds, json (1: print no table),
-# patterns (of the works wanted; all if there is none).
+# patterns (of the works wanted; all if there is none), unit (of the rates; IOPS if it is not set).
 # shellcheck disable=SC2154
 
 note()
@@ -138,14 +138,14 @@ report()
 {
     local row
 
-    row=$(jq -Rn --arg work "$1" '
+    row=$(jq -Rn --arg work "$1" --arg unit "${unit:-IOPS}" '
         def quantile(q): sort | .[((length - 1) * q) | round];
         def ratios(ours; peer): [range(0; ours | length) as $i | ours[$i] / peer[$i]];
         [inputs | split("\t") | {who: .[0], rate: (.[1] | tonumber), cpu: (.[2] | tonumber)}]
         | [.[] | select(.who == "ours")] as $ours | [.[] | select(.who == "peer")] as $peer
         | ratios([$ours[].rate]; [$peer[].rate]) as $ratio
         | ratios([$ours[].cpu]; [$peer[].cpu]) as $cpu_ratio
-        | {work: $work, unit: "IOPS", ours: ([$ours[].rate] | quantile(0.5)),
+        | {work: $work, unit: $unit, ours: ([$ours[].rate] | quantile(0.5)),
            peer: ([$peer[].rate] | quantile(0.5)), ratio: ($ratio | quantile(0.5)),
            low: ($ratio | quantile(0.25)), high: ($ratio | quantile(0.75)),
            cpu_ours: ([$ours[].cpu] | quantile(0.5)), cpu_peer: ([$peer[].cpu] | quantile(0.5)),

@@ -7,7 +7,7 @@ FLAGS = -std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -pthread -fno-omit-frame-p
 HOST = -I$(SRC)/host -DPLUGINDIR='"/nowhere"' -DRUNSTATEDIR='"/nowhere"'
 LIBS = -lev -lconfig -ljansson -lelf -ldl -luring
 
-TARGETS = chain conf control hvisor-json message registers spec
+TARGETS = chain conf control hvisor-json message offload registers spec
 host := $(patsubst $(SRC)/%,%,$(shell find $(SRC)/host -name '*.c'))
 host := $(filter-out host/main.c host/ctl/%,$(host))
 blk := $(patsubst $(SRC)/%,%,$(wildcard $(SRC)/plugins/blk/*.c))
@@ -15,6 +15,9 @@ blk := $(patsubst $(SRC)/%,%,$(wildcard $(SRC)/plugins/blk/*.c))
 all: $(TARGETS)
 $(TARGETS): %: tests/fuzz/%.o host.a blk.a
 	$(CC) $(FLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+# What is under test there is in a plugin.
+offload: plugins/net/offload.o
+tests/fuzz/offload.o: HOST += -I$(SRC)/plugins/net
 host.a: $(host:.c=.o)
 	rm -f $@ && ar rcs $@ $^
 blk.a: $(blk:.c=.o)

@@ -87,20 +87,31 @@ static void values_free(struct mock_values *values)
     values->n = 0;
 }
 
-static const char *values_get(const struct mock_values *values, const char *name)
+static uint32_t values_given(const struct mock_values *values, const char *name)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < values->n; i++)
+        n += strcmp(values->name[i], name) == 0;
+    return n;
+}
+
+/* Value number `index` of those given; or the default, if none was. */
+static const char *values_get(const struct mock_values *values, const char *name, uint32_t index)
 {
     const struct hvv_option *option = option_find(values, name);
     if (!option)
         abort(); /* the plugin asks for what is not in its table */
+    if (index == 0 && values_given(values, name) == 0)
+        return option->dflt;
     for (uint32_t i = 0; i < values->n; i++)
-        if (strcmp(values->name[i], name) == 0)
+        if (strcmp(values->name[i], name) == 0 && index-- == 0)
             return values->value[i];
-    return option->dflt;
+    return NULL;
 }
 
-static uint64_t values_u64(const struct mock_values *values, const char *name)
+static uint64_t values_u64(const struct mock_values *values, const char *name, uint32_t index)
 {
-    const char *text = values_get(values, name);
+    const char *text = values_get(values, name, index);
     if (!text)
         return 0;
     if (strcmp(text, "on") == 0)
@@ -112,17 +123,24 @@ static uint64_t values_u64(const struct mock_values *values, const char *name)
 
 static uint32_t host_option_count(struct hvv_device *dev, const char *name)
 {
-    return values_get(&mock_of(dev)->options, name) != NULL;
+    const struct mock_values *options = &mock_of(dev)->options;
+    uint32_t given = values_given(options, name);
+    return given ? given : values_get(options, name, 0) != NULL;
+}
+
+static uint32_t host_option_given(struct hvv_device *dev, const char *name)
+{
+    return values_given(&mock_of(dev)->options, name) > 0;
 }
 
 static const char *host_option_string(struct hvv_device *dev, const char *name, uint32_t index)
 {
-    return index == 0 ? values_get(&mock_of(dev)->options, name) : NULL;
+    return values_get(&mock_of(dev)->options, name, index);
 }
 
 static uint64_t host_option_u64(struct hvv_device *dev, const char *name, uint32_t index)
 {
-    return index == 0 ? values_u64(&mock_of(dev)->options, name) : 0;
+    return values_u64(&mock_of(dev)->options, name, index);
 }
 
 /* ---- Text and description -------------------------------------------------------------------- */
@@ -346,11 +364,11 @@ static void run_tasks(struct mock *mock)
     }
 }
 
-static void run_watches(struct mock *mock, int timeout_ms)
+/* Lists the armed watches from `fds[first]` on. Returns the end. */
+static nfds_t list_watches(const struct mock *mock, struct pollfd *fds, struct hvv_watch **watches,
+                           nfds_t first)
 {
-    struct pollfd fds[WATCHES_MAX + 1] = {{.fd = mock->wake, .events = POLLIN}};
-    struct hvv_watch *watches[WATCHES_MAX + 1];
-    nfds_t n = 1;
+    nfds_t n = first;
     for (struct hvv_watch *watch = mock->watches; watch && n <= WATCHES_MAX; watch = watch->next) {
         if (!watch->events)
             continue;
@@ -359,6 +377,14 @@ static void run_watches(struct mock *mock, int timeout_ms)
         fds[n] = (struct pollfd){.fd = watch->fd, .events = events};
         watches[n++] = watch;
     }
+    return n;
+}
+
+static void run_watches(struct mock *mock, int timeout_ms)
+{
+    struct pollfd fds[WATCHES_MAX + 1] = {{.fd = mock->wake, .events = POLLIN}};
+    struct hvv_watch *watches[WATCHES_MAX + 1];
+    nfds_t n = list_watches(mock, fds, watches, 1);
     if (poll(fds, n, timeout_ms) <= 0)
         return;
     uint64_t count;
@@ -417,6 +443,11 @@ static void host_describe(struct hvv_device *dev, const char *key, const char *v
     (void)dev, (void)key, (void)value; /* shown to people only */
 }
 
+static uint64_t host_now(struct hvv_device *dev)
+{
+    return now_ns() + mock_of(dev)->clock_ahead;
+}
+
 __attribute__((format(printf, 3, 0)))
 static void host_event(struct hvv_device *dev, uint32_t event, const char *fmt, va_list args)
 {
@@ -430,12 +461,12 @@ static void host_event(struct hvv_device *dev, uint32_t event, const char *fmt, 
 
 static const char *host_call_string(struct hvv_call *call, const char *param, uint32_t index)
 {
-    return index ? NULL : values_get(&((struct mock_call *)call)->params, param);
+    return values_get(&((struct mock_call *)call)->params, param, index);
 }
 
 static uint64_t host_call_u64(struct hvv_call *call, const char *param, uint32_t index)
 {
-    return index ? 0 : values_u64(&((struct mock_call *)call)->params, param);
+    return values_u64(&((struct mock_call *)call)->params, param, index);
 }
 
 static void host_call_result(struct hvv_call *call, const char *key, const char *value)
@@ -485,6 +516,7 @@ static const struct hvv_host host_table = {
     .option_count = host_option_count,
     .option_string = host_option_string,
     .option_u64 = host_option_u64,
+    .option_given = host_option_given,
     .set_features = host_set_features,
     .add_queues = host_add_queues,
     .config_set = host_config_set,
@@ -504,6 +536,7 @@ static const struct hvv_host host_table = {
     .count = host_count,
     .gauge = host_gauge,
     .describe = host_describe,
+    .now = host_now,
     .event = host_event,
     .call_string = host_call_string,
     .call_u64 = host_call_u64,
@@ -654,6 +687,45 @@ bool mock_wait(struct mock *mock, struct mock_chain *chain)
     while (!is_done(mock, &chain->done) && now_ns() < deadline)
         run_once(mock);
     return is_done(mock, &chain->done);
+}
+
+bool mock_rests(struct mock *mock)
+{
+    struct pollfd fds[WATCHES_MAX + 1];
+    struct hvv_watch *watches[WATCHES_MAX + 1];
+    pthread_mutex_lock(&mock->lock);
+    bool none = !mock->tasks;
+    pthread_mutex_unlock(&mock->lock);
+    return none && poll(fds, list_watches(mock, fds, watches, 0), 0) == 0;
+}
+
+void mock_turn(struct mock *mock)
+{
+    run_once(mock);
+}
+
+bool mock_settle(struct mock *mock)
+{
+    uint64_t deadline = now_ns() + DEADLINE_NS;
+    while (!mock_rests(mock) && now_ns() < deadline)
+        run_once(mock);
+    return mock_rests(mock);
+}
+
+uint32_t mock_timers_set(const struct mock *mock)
+{
+    uint32_t n = 0;
+    for (const struct hvv_timer *timer = mock->timers; timer; timer = timer->next)
+        n += timer->due != 0;
+    return n;
+}
+
+bool mock_wait_counter(struct mock *mock, const char *name, uint64_t value)
+{
+    uint64_t deadline = now_ns() + DEADLINE_NS;
+    while (mock_counter(mock, name) < value && now_ns() < deadline)
+        run_once(mock);
+    return mock_counter(mock, name) >= value;
 }
 
 int32_t mock_command(struct mock *mock, struct mock_call *call, const char *name,

@@ -57,6 +57,7 @@ struct mock {
     struct hvv_task *tasks;
     uint32_t in_flight;
 
+    uint64_t clock_ahead;    /* nanoseconds that hvv_now() is before the real time; 0 at first */
     uint64_t offered, taken; /* feature bits */
     uint32_t flags;          /* of hvv_set_features() */
     uint8_t config[HVV_CONFIG_MAX];
@@ -97,6 +98,21 @@ void mock_kick(struct mock *mock, uint32_t queue);
 
 /* Runs the worker until the chain is done; false after ten seconds. */
 bool mock_wait(struct mock *mock, struct mock_chain *chain);
+
+/* True if no watch is ready and no task waits: a worker would sleep now. */
+bool mock_rests(struct mock *mock);
+
+/* One turn of the worker, which sleeps for a tenth of a second if there is nothing to do. */
+void mock_turn(struct mock *mock);
+
+/* Runs the worker until it rests; false after ten seconds. */
+bool mock_settle(struct mock *mock);
+
+/* How many timers are running: 0 means that nothing wakes the worker but watches and tasks. */
+uint32_t mock_timers_set(const struct mock *mock);
+
+/* Runs the worker until a counter is at least `value`; false after ten seconds. */
+bool mock_wait_counter(struct mock *mock, const char *name, uint64_t value);
 
 /* Runs a command to its end. Returns its status. */
 int32_t mock_command(struct mock *mock, struct mock_call *call, const char *name,
