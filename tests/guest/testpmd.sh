@@ -8,6 +8,7 @@
 # shellcheck disable=SC2154
 
 declare -A pmd=()            # the process of each
+pmd_said=0                   # commands so far
 declare -A pmd_in=() pmd_out=() # descriptors to and from it
 
 testpmd_fail()
@@ -39,16 +40,19 @@ start_pmd()
 # pmd_say NAME COMMAND: comes back with its answer in $testpmd_dir/NAME.said.
 pmd_say()
 {
-    local line name=$1 deadline=$((SECONDS + 30))
+    local line name=$1 deadline=$((SECONDS + 30)) seen=0
 
     : > "$testpmd_dir/$name.said"
-    # Its prompt ends no line, so behind the command comes one that it does not know.
-    printf '%s\nshow nothing\n' "$2" >&"${pmd_in[$name]}"
+    # Its prompt ends no line, so behind the command comes one that it does not know. It repeats
+    # what it is told: the number says that this is the answer to this one.
+    pmd_said=$((pmd_said + 1))
+    printf '%s\nshow nothing%d\n' "$2" "$pmd_said" >&"${pmd_in[$name]}"
     while [ "$SECONDS" -lt "$deadline" ]; do
         kill -0 "${pmd[$name]}" 2> /dev/null ||
             testpmd_fail "$name has ended: $(tail -n 3 "$testpmd_dir/$name.log")"
         read -r -t 1 -u "${pmd_out[$name]}" line || continue
-        [[ $line != *Bad\ arguments* ]] || return 0
+        [[ $line != *show\ nothing$pmd_said* ]] || seen=1
+        [[ $seen -eq 0 || $line != *Bad\ arguments* ]] || return 0
         echo "$line" >> "$testpmd_dir/$name.said"
     done
     testpmd_fail "$name does not answer '$2': $(tail -n 3 "$testpmd_dir/$name.log")"

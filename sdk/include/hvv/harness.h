@@ -91,6 +91,8 @@ struct hvv_harness {
     uint32_t patience_ms;  /* how long to wait for the plugin before giving up; 10000 */
     /* Called for each violation, on the thread that did it, instead of printing it; or NULL. */
     void (*on_violation)(struct hvv_harness *h, const char *rule, const char *text);
+    /* Called before each call of the plugin, and after it with `over`, on its thread; or NULL. */
+    void (*on_call)(struct hvv_harness *h, const char *what, bool over);
 
     /* What the device is */
     uint64_t offered;      /* features of hvv_set_features() */

@@ -36,7 +36,8 @@ enum hvv_log_level {
 
 /*
  * Flags of hvv_set_features(). HVV_FEATURES_IN_ORDER: the host may offer VIRTIO_F_IN_ORDER, since
- * no chain waits for something that a later chain or an outsider has to do.
+ * chains are finished in the order they were popped, or none waits for something that a later chain
+ * or an outsider has to do: the driver sees no chain before those popped earlier are finished.
  */
 #define HVV_FEATURES_IN_ORDER 1u
 
