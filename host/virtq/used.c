@@ -132,7 +132,7 @@ void virtq_release(struct hvv_chain *pub)
     struct virtq *vq = chain->vq;
     if (!disown(chain))
         return;
-    if (chain->seq != vq->seq_next - 1)
+    if (current(chain) && chain->seq != vq->seq_next - 1)
         virtq_break(vq, "queue %u: the plugin released chain %u, which is not the newest",
                     vq->index, chain->head);
     if (current(chain)) {

@@ -331,6 +331,24 @@ Test(virtq, release_rewinds_newest_first)
     cr_expect_eq(used()->idx, 1);
 }
 
+/* The ring they came from is gone: nothing rewinds, and nothing is wrong with the plugin. */
+Test(virtq, release_after_a_reset)
+{
+    start(0, 0);
+    struct hvv_chain *c[3];
+    for (uint16_t i = 0; i < 3; i++) {
+        set_desc(i, DATA, 1, VRING_DESC_F_WRITE, 0);
+        offer(i);
+    }
+    cr_assert_eq(pop_all(c, 3), 3);
+    virtq_stop(t.vq, true);
+    for (int i = 3; i > 0; i--)
+        virtq_release(c[i - 1]);
+    virtq_settle(t.vq);
+    cr_expect_not(t.vq->broken, "%s", t.broken);
+    cr_expect_eq(t.vq->state, VIRTQ_IDLE);
+}
+
 Test(virtq, releasing_an_older_chain_is_a_bug_of_the_plugin)
 {
     start(0, 0);

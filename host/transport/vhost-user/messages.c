@@ -174,13 +174,30 @@ static size_t copy_entries(const struct session *s, struct memory_entry *entries
     return n;
 }
 
+/* Leaves out those that are this region. Returns how many are left. */
+static size_t leave_out(struct memory_entry *entries, size_t n, const struct vu_region *r)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (entries[i].gpa == r->gpa && entries[i].size == r->size && entries[i].uva == r->uva)
+            region_put(entries[i].region);
+        else
+            entries[kept++] = entries[i];
+    }
+    return kept;
+}
+
+/*
+ * QEMU 7.2 says this, and the next one, once for each pair of queues of a network device: the same
+ * region again takes the place of the first, and one that is gone already may go again.
+ */
 static enum outcome add_mem_reg(struct session *s)
 {
     struct memory_entry entries[MEMORY_REGIONS_MAX + 1];
     struct error error = {0};
     if (s->message.n_fds != 1)
         return session_refuse(s, "%u descriptors for one region", s->message.n_fds);
-    size_t n = copy_entries(s, entries);
+    size_t n = leave_out(entries, copy_entries(s, entries), &s->message.payload.one.region);
     if (n == MEMORY_REGIONS_MAX)
         error_set(&error, ENOSPC, "more than %u regions", MEMORY_REGIONS_MAX);
     else
@@ -197,18 +214,11 @@ static enum outcome rem_mem_reg(struct session *s)
 {
     struct memory_entry entries[MEMORY_REGIONS_MAX];
     const struct vu_region *r = &s->message.payload.one.region;
-    size_t n = copy_entries(s, entries), kept = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (entries[i].gpa == r->gpa && entries[i].size == r->size && entries[i].uva == r->uva)
-            region_put(entries[i].region);
-        else
-            entries[kept++] = entries[i];
-    }
+    size_t n = copy_entries(s, entries), kept = leave_out(entries, n, r);
     if (kept == n) {
         while (n-- > 0)
             region_put(entries[n].region);
-        return session_refuse(s, "no region at 0x%" PRIx64 " of 0x%" PRIx64 " bytes", r->gpa,
-                              r->size);
+        return DONE;
     }
     return change_memory(s, entries, kept);
 }
