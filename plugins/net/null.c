@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 
+#define CACHE_LINE 64
 #define POOL_BYTES (512u << 10) /* copies go round in this, as in the buffers of a real network */
 #define FLOOD_BUDGET 128u
 #define FLOOD_ETHERTYPE 0x88b5u /* for local experiments (IEEE 802) */
@@ -24,8 +25,8 @@ struct null {
     uint32_t flood_bytes;
     struct iovec iov;
     struct frame flood;
-    uint8_t frame[FRAME_MAX];
-    uint8_t pool[POOL_BYTES];
+    _Alignas(CACHE_LINE) uint8_t frame[FRAME_MAX];
+    _Alignas(CACHE_LINE) uint8_t pool[POOL_BYTES];
 };
 
 static enum send_result null_send(struct pair *pair, const struct frame *frame,
@@ -36,7 +37,7 @@ static enum send_result null_send(struct pair *pair, const struct frame *frame,
     if (null->at + frame->bytes > POOL_BYTES)
         null->at = 0;
     frame_read(frame, 0, null->pool + null->at, frame->bytes);
-    null->at += (frame->bytes + 63) & ~63u;
+    null->at += (frame->bytes + CACHE_LINE - 1) & ~(CACHE_LINE - 1u);
     return SEND_DONE;
 }
 
@@ -96,11 +97,12 @@ static int32_t null_open(struct net *net)
 {
     uint64_t bytes = hvv_option_u64(net->dev, "flood");
     for (uint32_t i = 0; i < net->n_pairs; i++) {
-        struct null *null = calloc(1, sizeof(*null));
+        struct null *null = aligned_alloc(CACHE_LINE, sizeof(*null));
         if (!null) {
             null_close(net);
             return hvv_error(net->dev, ENOMEM, "no memory for %u pairs of queues", net->n_pairs);
         }
+        memset(null, 0, sizeof(*null));
         null->pair = &net->pair[i];
         null->flood_bytes = (uint32_t)bytes;
         null->iov = (struct iovec){null->frame, null->flood_bytes};

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #define TAKE 16u          /* buffers taken from the ring at once */
-#define CACHE_LINE 64
+#define CACHE_LINE 64u
 #define START_BYTES 18u   /* of a frame, for the filter: addresses, VLAN tag, type */
 #define ETHERNET_BYTES 22u /* a header and two VLAN tags */
 #define MTU_DEFAULT 1500u
@@ -28,9 +28,9 @@ static struct hvv_chain *stashed(const struct pair *pair, uint32_t i)
  * Takes more buffers from the ring. False if there are none, or the stash is full.
  *
  * The driver's CPU has used them last, so all are asked for, to be written to, before the first is
- * needed. An x86 compiler makes an instruction for reading of this unless it is told that there is a
- * better one (which older processors ignore), and that costs more than nothing at all. In a function
- * of its own gcc would find that it does nothing, and leave it out.
+ * needed. An x86 compiler makes an instruction for reading of this unless it is told that there is
+ * a better one (which older processors ignore), and that costs more than nothing at all. In a
+ * function of its own gcc would find that it does nothing, and leave it out.
  */
 #ifdef __x86_64__
 __attribute__((target("prfchw")))

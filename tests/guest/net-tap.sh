@@ -6,14 +6,8 @@
 # goes with the last process in it. See lib.sh, net-lib.sh and net-io.sh, which the guests run.
 # shellcheck disable=SC2154    # dir, guest and others come from lib.sh
 
-if [ "${1:-}" != --inside ]; then
-    how=--net
-    [ "$(id -u)" -eq 0 ] || how="--net --user --map-root-user"
-    # shellcheck disable=SC2086
-    if unshare $how true 2> /dev/null; then
-        # shellcheck disable=SC2086
-        exec unshare $how "$0" --inside
-    fi
+if [ "${1:-}" != --inside ] && unshare --net true 2> /dev/null; then
+    exec unshare --net "$0" --inside
 fi
 
 # shellcheck source=/dev/null
@@ -23,7 +17,8 @@ fi
 
 rows="tap-uml tap-plain tap-existing tap-qemu tap-queues"
 bytes=$((megabytes * 1000000))
-datagrams=3000
+datagrams=1500
+[ "$all" != 1 ] || datagrams=5000
 rate=1000
 
 # add_tap OPTIONS: device vm on a tap that it makes.
@@ -236,8 +231,9 @@ existing()
     ip link del hvvbr0
 }
 
+# shellcheck disable=SC2086
 [ "${1:-}" = --inside ] ||
-    give_up "no network namespace can be made here: run it as root" "$rows"
+    give_up "no network namespace can be made: run it as root" $rows
 # Only who wants all rows gets something from the network.
 cached=--cached
 [ "$all" != 1 ] || cached=

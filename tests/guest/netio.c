@@ -417,6 +417,14 @@ static void ask(const char *address, uint64_t port, struct request r)
     }
 }
 
+/* Our network may go when we end; the other end has the answer once it closes. */
+static void wait_for_end(int tcp)
+{
+    char rest;
+    if (recv(tcp, &rest, 1, 0) != 0)
+        fail("the other end does not close");
+}
+
 static void answer(int tcp, const struct request *r)
 {
     bool is_udp = r->what == UDP_SEND || r->what == UDP_RECEIVE;
@@ -430,7 +438,7 @@ static void answer(int tcp, const struct request *r)
     case TCP_RECEIVE: tcp_out(tcp, r); break;
     case UDP_SEND: udp_in(tcp, udp, r); break;
     case UDP_RECEIVE: udp_out(tcp, udp, r); break;
-    case QUIT: break;
+    case QUIT: wait_for_end(tcp); break;
     }
 }
 
