@@ -6,8 +6,9 @@
  * well.
  *
  * usage: netio serve PORT QUITS [ADDRESS]       ends after so many times `quit`; port 0: any, told
- *        netio tcp-send ADDRESS PORT BYTES
- *        netio tcp-receive ADDRESS PORT BYTES
+ *        netio tcp-send ADDRESS PORT BYTES [plain]         plain: zeroes nobody looks at, for speed
+ *        netio tcp-receive ADDRESS PORT BYTES [plain]
+ *        netio rtt ADDRESS PORT COUNT                      how long a byte takes there and back
  *        netio udp-send ADDRESS PORT COUNT BYTES RATE      datagrams, their size, how many a second
  *        netio udp-receive ADDRESS PORT COUNT BYTES RATE
  *        netio quit ADDRESS PORT
@@ -48,13 +49,13 @@
 #define DATAGRAM_MAX 65000u
 #define COUNT_MAX 10000000u
 
-enum what { TCP_SEND, TCP_RECEIVE, UDP_SEND, UDP_RECEIVE, QUIT };
+enum what { TCP_SEND, TCP_RECEIVE, UDP_SEND, UDP_RECEIVE, RTT, QUIT };
 
 struct request {
     uint64_t magic, key;
     uint64_t what;   /* seen from who asks */
     uint64_t count;  /* bytes, or datagrams */
-    uint64_t bytes;  /* of a datagram */
+    uint64_t bytes;  /* of a datagram; of TCP: 1 if it is plain */
     uint64_t rate;
 };
 
@@ -238,9 +239,11 @@ static void tcp_out(int fd, const struct request *r)
     double started = now();
     for (uint64_t at = 0; at < r->count;) {
         size_t n = r->count - at < PIECE ? (size_t)(r->count - at) : PIECE;
-        fill(&state, piece, n);
+        if (!r->bytes)
+            fill(&state, piece, n);
         write_all(fd, piece, n);
-        sum = add_to_sum(sum, piece, n);
+        if (!r->bytes)
+            sum = add_to_sum(sum, piece, n);
         at += n;
     }
     read_all(fd, &theirs, sizeof(theirs));
@@ -257,16 +260,40 @@ static void tcp_in(int fd, const struct request *r)
     double started = now();
     for (uint64_t at = 0; at < r->count;) {
         size_t n = r->count - at < PIECE ? (size_t)(r->count - at) : PIECE;
-        fill(&state, expected, n);
         read_all(fd, piece, n);
-        if (memcmp(piece, expected, n) != 0)
-            fail("other bytes came between %llu and %llu", (unsigned long long)at,
-                 (unsigned long long)(at + n));
-        sum = add_to_sum(sum, piece, n);
         at += n;
+        if (r->bytes)
+            continue;
+        fill(&state, expected, n);
+        if (memcmp(piece, expected, n) != 0)
+            fail("other bytes came between %llu and %llu", (unsigned long long)(at - n),
+                 (unsigned long long)at);
+        sum = add_to_sum(sum, piece, n);
     }
     write_all(fd, &sum, sizeof(sum));
     tell("tcp received", r->count, sum, started);
+}
+
+/* One byte there and back, many times; who asks says how long that took. */
+static void rtt_ask(int fd, const struct request *r)
+{
+    char byte = 0;
+    double started = now();
+    for (uint64_t i = 0; i < r->count; i++) {
+        write_all(fd, &byte, 1);
+        read_all(fd, &byte, 1);
+    }
+    printf("netio: rtt %.1f us, mean of %llu\n", (now() - started) * 1e6 / (double)r->count,
+           (unsigned long long)r->count);
+}
+
+static void rtt_answer(int fd, const struct request *r)
+{
+    char byte;
+    for (uint64_t i = 0; i < r->count; i++) {
+        read_all(fd, &byte, 1);
+        write_all(fd, &byte, 1);
+    }
 }
 
 /* ---- UDP ------------------------------------------------------------------------------------- */
@@ -413,6 +440,7 @@ static void ask(const char *address, uint64_t port, struct request r)
     case TCP_RECEIVE: tcp_in(tcp, &r); break;
     case UDP_SEND: udp_out(tcp, udp, &r); break;
     case UDP_RECEIVE: udp_in(tcp, udp, &r); break;
+    case RTT: rtt_ask(tcp, &r); break;
     case QUIT: break;
     }
 }
@@ -438,6 +466,7 @@ static void answer(int tcp, const struct request *r)
     case TCP_RECEIVE: tcp_out(tcp, r); break;
     case UDP_SEND: udp_in(tcp, udp, r); break;
     case UDP_RECEIVE: udp_out(tcp, udp, r); break;
+    case RTT: rtt_answer(tcp, r); break;
     case QUIT: wait_for_end(tcp); break;
     }
 }
@@ -570,7 +599,8 @@ static uint64_t number(const char *text)
 static int usage(void)
 {
     fputs("usage: netio serve PORT QUITS [ADDRESS]\n"
-          "       netio tcp-send|tcp-receive ADDRESS PORT BYTES\n"
+          "       netio tcp-send|tcp-receive ADDRESS PORT BYTES [plain]\n"
+          "       netio rtt ADDRESS PORT COUNT\n"
           "       netio udp-send|udp-receive ADDRESS PORT COUNT BYTES RATE\n"
           "       netio quit ADDRESS PORT\n"
           "       netio offloads INTERFACE\n"
@@ -589,12 +619,13 @@ int main(int argc, char **argv)
         return tell_offloads(argv[2]);
     if (!strcmp(word, "pcap") && argc == 3)
         return tell_pcap(argv[2]);
-    if (!strcmp(word, "tcp-send") && argc == 5)
+    bool plain = argc == 6 && !strcmp(argv[5], "plain");
+    if ((!strcmp(word, "tcp-send") || !strcmp(word, "tcp-receive")) && (argc == 5 || plain))
         ask(argv[2], number(argv[3]), (struct request){
-            .what = TCP_SEND, .count = number(argv[4])});
-    else if (!strcmp(word, "tcp-receive") && argc == 5)
-        ask(argv[2], number(argv[3]), (struct request){
-            .what = TCP_RECEIVE, .count = number(argv[4])});
+            .what = !strcmp(word, "tcp-send") ? TCP_SEND : TCP_RECEIVE,
+            .count = number(argv[4]), .bytes = plain});
+    else if (!strcmp(word, "rtt") && argc == 5 && number(argv[4]) > 0)
+        ask(argv[2], number(argv[3]), (struct request){.what = RTT, .count = number(argv[4])});
     else if ((!strcmp(word, "udp-send") || !strcmp(word, "udp-receive")) && argc == 7)
         ask(argv[2], number(argv[3]), (struct request){
             .what = !strcmp(word, "udp-send") ? UDP_SEND : UDP_RECEIVE, .count = number(argv[4]),
