@@ -754,6 +754,28 @@ static void unprivileged(struct daemon *d)
     MUST(post(0, 2) && send_wire(4) && guest_hears(0, 4) && send_guest(0, 5) && wire_hears(5));
 }
 
+/* ---- hvisor-tool's file ------------------------------------------------------------------------ */
+
+/* Its zones and its devices, as its users have written them: a tap that is there, a MAC of numbers. */
+static void hvisor_file(struct daemon *d)
+{
+    static const char board[] =
+        "{\"zones\": [{\"id\": 1, \"devices\": [{\"type\": \"net\", \"status\": \"enable\", "
+        "\"addr\": \"0xa003600\", \"len\": \"0x200\", \"irq\": 75, \"tap\": \"t0\", "
+        "\"mac\": [\"0x00\", \"0x16\", 62, 16, 16, \"0x10\"]}]}]}";
+    struct output o;
+    FILE *f = fopen(in_dir(d, "i/board.json").s, "we");
+    CHECK(f && fputs(board, f) >= 0 && fclose(f) == 0, "board.json: %s", strerror(errno));
+    MUST(ctl(&o, d, "add", "-f", "board.json", NULL));
+    CHECK(o.code == 1 && has_text(o.err, "t0"), "a tap that is not there is not refused: %s", o.err);
+    CHECK(daemon_count(d) == 0, "something is left of the refused file");
+    MUST(ip("tuntap add dev t0 mode tap"));
+    MUST(ctl(&o, d, "add", "-f", "board.json", NULL));
+    CHECK(o.code == 0, "the file is refused: %s", o.err);
+    MUST(ctl(&o, d, "show", "net0", NULL));
+    CHECK(has_text(o.out, "00:16:3e:10:10:10") && has_text(o.out, "0xa003600"), "%s", o.out);
+}
+
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 /* Runs the row's function and cleans up afterwards. */
@@ -782,6 +804,7 @@ CLEANED(tap_removed)
 CLEANED(tap_down)
 CLEANED(refusals)
 CLEANED(in_use_multiqueue)
+CLEANED(hvisor_file)
 CLEANED(unprivileged)
 
 #define ROW(NAME) {#NAME, run_##NAME, &with_net, NULL}
@@ -790,7 +813,9 @@ CLEANED(unprivileged)
 int main(int argc, char **argv)
 {
     static const char *const plugins[] = {"net.so", NULL};
+    static const char *const trap[] = {"--trap", "trap.sock", NULL};
     static const struct daemon_options with_net = {.plugins = plugins},
+                                       with_trap = {.plugins = plugins, .args = trap},
                                        as_nobody = {.plugins = plugins, .no_start = true,
                                                     .nobody = true};
     static const struct row rows[] = {
@@ -805,6 +830,7 @@ int main(int argc, char **argv)
         ROW_ARG(segments_whole_one_buffer, segments_whole, whole_single), ROW(segments_cut),
         ROW(segments_of_another_guest), ROW(segments_by_command), ROW(no_offloads), ROW(mtu),
         ROW(bridge), ROW(tap_removed), ROW(tap_down), ROW(refusals), ROW(in_use_multiqueue),
+        {"hvisor_file", run_hvisor_file, &with_trap, NULL},
         {"unprivileged", run_unprivileged, &as_nobody, NULL},
     };
     const char *why = netns_enter();
