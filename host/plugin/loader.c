@@ -255,7 +255,9 @@ static int check_needs(struct loading *l)
         snprintf(bits + len, sizeof(bits) - len, "%s%u", n++ ? ", " : "", i);
     }
     return refuse(l, "needs services that this host does not have (HVV_CAP bit%s %s): use a newer "
-                  "hvisor-vhost or an older plugin", n > 1 ? "s" : "", bits);
+                  "hvisor-vhost or an older plugin (it was built for ABI %d.%u, this host has %d.%d)",
+                  n > 1 ? "s" : "", bits, HVV_ABI_MAJOR, l->plugin->info.abi_minor, HVV_ABI_MAJOR,
+                  HVV_ABI_MINOR);
 }
 
 static int check_identity(struct loading *l)

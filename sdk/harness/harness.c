@@ -108,12 +108,16 @@ struct hvvh_entry hvvh_enter(struct hvv_harness *h, const char *what, uint32_t w
 {
     struct hvvh_entry entry = {h->own->worker, hvvh_clock(), what};
     h->own->worker = worker == HVVH_BUILDER ? worker : worker_of(h, worker);
+    if (h->on_call)
+        h->on_call(h, what, false);
     return entry;
 }
 
 void hvvh_leave(struct hvv_harness *h, struct hvvh_entry entry)
 {
     uint64_t took = hvvh_clock() - entry.since;
+    if (h->on_call)
+        h->on_call(h, entry.what, true);
     h->own->worker = entry.worker;
     if (took >= h->slowest_ns) {
         h->slowest_ns = took;

@@ -3,7 +3,9 @@
 #
 # docs - the man pages say what the programs do. Every page is clean for mandoc; every option,
 # default, command, counter and event of a plugin's table is in its page, and every option in the
-# page is in the table. (The daemon's and the ctl's own pages are checked by their unit tests.)
+# page is in the table. Every function of the SDK has a page that describes it, with its prototype,
+# and every function in a page exists. (The daemon's and the ctl's own pages are checked by their
+# unit tests.)
 set -u
 tmp=$(mktemp -d) || exit 99
 pid=
@@ -20,6 +22,33 @@ command -v jq >/dev/null || { echo "skip docs: jq is not installed"; exit 0; }
 for page in "$HVV_SOURCE"/host/man/*.[1-8] "$HVV_SOURCE"/plugins/*/*.7 \
     "$HVV_SOURCE"/sdk/man/*.[1-8]; do
     say "docs: mandoc ${page##*/}" "$(mandoc -Tlint -W warning "$page" 2>&1)"
+done
+
+# ---- the functions of the SDK ----
+# Prototypes as "type name(arguments)" without spaces, from headers and from pages.
+prototypes_of()
+{
+    cat "$@" | tr -s '\n ' '  ' | grep -oE 'static inline [^;{]*\bhvv_[a-z0-9_]+\([^;{]*\) \{' |
+        sed 's/static inline//; s/{//' | tr -d ' ' | LC_ALL=C sort
+}
+prototypes_in()
+{
+    awk '/^\.Ft / { sub(/^\.Ft /, ""); type = $0 }
+         /^\.Fo hvv_/ { line = type $2 "("; comma = "" }
+         /^\.Fa "/ { sub(/^\.Fa /, ""); line = line comma $0; comma = "," }
+         /^\.Fc/ { print line ")" }' "$@" | tr -d ' "' | LC_ALL=C sort
+}
+include=$HVV_SOURCE/sdk/include/hvv
+prototypes_of "$include/host.h" "$include/iov.h" >"$tmp/of"
+say "docs: there are functions" "$([ "$(wc -l <"$tmp/of")" -gt 40 ] || cat "$tmp/of")"
+prototypes_in "$HVV_SOURCE"/sdk/man/*.3 >"$tmp/in"
+say "docs: functions that no page in sdk/man has the prototype of" \
+    "$(LC_ALL=C comm -23 "$tmp/of" "$tmp/in")"
+grep -hoE '\bhvv_[a-z0-9_]+\(' "$include"/*.h | tr -d '(' | LC_ALL=C sort -u >"$tmp/names"
+for page in "$HVV_SOURCE"/sdk/man/*.[1-8]; do
+    found=$(sed -nE '/^\.(Fn|Fo|Nm) hvv_/{s/"[^"]*"//g;p}' "$page" | grep -oE '\bhvv_[a-z0-9_]+' |
+        grep -vxE 'hvv_(harness|plugin)' | LC_ALL=C sort -u | LC_ALL=C comm -23 - "$tmp/names")
+    say "docs: functions that only ${page##*/} knows" "$found"
 done
 
 # item PAGE NAME: the text below `.It Cm NAME` in the page, as one line.

@@ -38,7 +38,7 @@ flags_of()
     case $1 in
     host/*) echo "-Ihost -Isdk/include" ;;
     plugins/*) echo "-Isdk/include" ;;
-    sdk/harness) echo "-Ihost -Isdk/include" ;;
+    sdk/harness | sdk/checker) echo "-Ihost -Isdk/include" ;;
     sdk/*) echo "-Isdk/include" ;;
     *) echo "" ;;
     esac
@@ -52,9 +52,13 @@ only()
 
 allow sdk/include sdk/include/
 allow sdk/examples/echo sdk/examples/echo/ sdk/include/
+allow sdk/examples/input sdk/examples/input/ sdk/include/
 allow sdk/examples/rng sdk/examples/rng/ sdk/include/
 # A test sees the options an operator will see: the harness has the daemon's parser, nothing else.
 allow sdk/harness sdk/harness/ 'host/conf/(option|options|path|similar|spec)\.' \
+    'host/util/error\.' sdk/include/
+# The checker has the host's loader, so that the two cannot differ.
+allow sdk/checker sdk/checker/ 'host/plugin/(elf|loader)\.' 'host/conf/(option|options|spec)\.' \
     'host/util/error\.' sdk/include/
 for plugin in plugins/*/; do
     allow "${plugin%/}" "$plugin" sdk/include/

@@ -51,6 +51,7 @@ netio()
 # start_server PORT QUITS [ADDRESS]: on this side, said to be ready in server.log.
 start_server()
 {
+    : > "$dir/server.log" # there before anybody looks into it
     "$tmp/netio" serve "$@" > "$dir/server.log" 2>&1 &
     guest_pid=$!
     server=$guest_pid

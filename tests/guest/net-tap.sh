@@ -21,9 +21,17 @@ datagrams=1500
 [ "$all" != 1 ] || datagrams=5000
 rate=1000
 
+# What a row that failed left behind.
+remove_links()
+{
+    ip link del hvvtap0 2> /dev/null || true
+    ip link del hvvbr0 2> /dev/null || true
+}
+
 # add_tap OPTIONS: device vm on a tap that it makes.
 add_tap()
 {
+    remove_links
     add_device "net:tap=hvvtap0,create,id=vm,$1"
     ip addr add 10.9.0.1/24 dev hvvtap0
     ip addr add fd09::1/64 dev hvvtap0 nodad
@@ -212,6 +220,7 @@ queues()
 # A tap that was there before joins a bridge, and stays when the device goes, without the bridge.
 existing()
 {
+    remove_links
     ip link add hvvbr0 type bridge
     ip tuntap add dev hvvtap0 mode tap
     start_daemon

@@ -68,7 +68,7 @@ pmd_count()
     awk -v keys=" $* " '{ for (i = 1; i < NF; i++) {
             key = $i
             if (sub(/:$/, "", key) && index(keys, " " key " ")) n += $(i + 1)
-        } } END { printf "%d\n", n }' "$testpmd_dir/$name.said"
+        } } END { printf "%.0f\n", n }' "$testpmd_dir/$name.said"
 }
 
 # end_pmd [NAME]...: these, or all.

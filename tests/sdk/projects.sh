@@ -64,11 +64,11 @@ project()
 
 hvisor-vhost-new-plugin my-dice >new.log 2>&1
 say "a new project" new.log
-for example in rng echo; do
+for example in rng echo input; do
     cp -r "$root/share/hvisor-vhost/examples/$example" . && chmod -R u+w $example
 done
 built=()
-for name in my-dice rng echo; do
+for name in my-dice rng echo input; do
     project $name autotools $name && built+=("$name")
 done
 made=$(nm -D --defined-only my-dice/my-dice.so | awk '{ print $3 }' | grep -v '^__')
@@ -82,7 +82,7 @@ plugindir=$(pkg-config --variable=plugindir hvisor-vhost)
     >install-plugin.log 2>&1
 say "a plugin is installed where plugins are" install-plugin.log
 if command -v mandoc >/dev/null; then
-    for page in my-dice/*.7 rng/*.7 echo/*.7; do
+    for page in my-dice/*.7 rng/*.7 echo/*.7 input/*.7; do
         found=$(mandoc -Tlint -W warning "$page" 2>&1)
         [ -z "$found" ]
         say "mandoc ${page##*/}" <(echo "$found")
@@ -148,8 +148,11 @@ ctl()
 }
 ctl --wait 15 list
 say "the installed daemon starts" daemon.log
+mkfifo keys # in place of an event device
 for name in "${built[@]}"; do
-    ctl add "$name:id=d-$name"
+    path=
+    [ "$name" != input ] || path=$tmp/keys,
+    ctl add "$name:${path}id=d-$name"
     say "a device of $name is added" ctl.log
 done
 ctl fill d-my-dice bytes=9 && grep -q 9 ctl.log
