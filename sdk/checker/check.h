@@ -17,7 +17,7 @@
 #include <stdatomic.h>
 
 #define PROGRAM "hvisor-vhost-check-plugin"
-#define REASON_MAX 600u
+#define REASON_MAX 1000u
 #define PATIENCE_LOST_MS 300u /* once a chain or the device was waited for in vain */
 
 /* Shared by a child and its parent, who reads it when the child has died. */

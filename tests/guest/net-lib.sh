@@ -34,7 +34,7 @@ boot()
     case $bed in
     uml) options+=(--module ipv6); run=(--device "$dir/s/$name.sock:1") ;;
     qemu) run=(--device "virtio-net,socket=$dir/s/$name.sock,queues=$pairs,mac=$mac"
-        --smp 2) ;;
+        --smp "$pairs") ;;
     esac
     "$guest/$bed/mk-initrd" "${options[@]}" --program "$tmp/netio" "$guest/net-io.sh" \
         "$dir/$name.initrd" >> "$dir/initrd.log" 2>&1
