@@ -6,19 +6,33 @@
 #ifndef FLOW_NETSUMS_H
 #define FLOW_NETSUMS_H
 
+#include "clock.h"
 #include "daemon.h"
 #include "report.h"
 
+#include <poll.h>
+
+/*
+ * A worker tells its counts after a batch, which may be after the frames of it were seen: it gets
+ * some time.
+ */
 static inline bool netsums_direction(struct daemon *d, const char *id, const char *all,
                                      const char *const parts[])
 {
-    long sum = 0, whole = daemon_counter(d, id, all);
-    for (size_t i = 0; parts[i]; i++)
-        sum += daemon_counter(d, id, parts[i]);
-    return whole == sum || row_fail("%s of %s is %ld, its parts are %ld", all, id, whole, sum);
+    uint64_t deadline = clock_deadline(DAEMON_TIMEOUT_MS);
+    for (;;) {
+        long sum = 0, whole = daemon_counter(d, id, all);
+        for (size_t i = 0; parts[i]; i++)
+            sum += daemon_counter(d, id, parts[i]);
+        if (whole == sum)
+            return true;
+        if (clock_left_ms(deadline) == 0)
+            return row_fail("%s of %s is %ld, its parts are %ld", all, id, whole, sum);
+        poll(NULL, 0, 5); /* between the looks */
+    }
 }
 
-/* Frames are those that got through and those that were dropped. The device is at rest. */
+/* Frames are those that got through and those that were dropped. No frame is under way. */
 static inline bool netsums_hold(struct daemon *d, const char *id)
 {
     static const char *const tx[] = {"tx-sent", "tx-link-down", "tx-bad-length", "tx-bad-header",
