@@ -94,6 +94,7 @@ struct disk {
     aio_context_t aio;
     uint64_t next, sectors;
     unsigned in_flight;
+    bool gone;
     uint64_t *buffers;
     struct iocb iocbs[MAX_DEPTH];
     struct tally tally;
@@ -145,12 +146,17 @@ static void reap(struct disk *d, bool again)
     if (n < 0 && errno != EINTR)
         fail("cannot wait for requests: %s", strerror(errno));
     for (long i = 0; i < n; i++) {
+        if (events[i].res == -ENOSPC) { /* the driver sees a disk without a size: it sent nothing */
+            d->gone = true;
+            d->in_flight--;
+            continue;
+        }
         if (events[i].res != SECTOR)
             fail("a write of sector %llu ended with %lld",
                  (unsigned long long)(events[i].data >> 8), (long long)events[i].res);
         add(&d->tally, events[i].data >> 8);
         d->in_flight--;
-        if (again)
+        if (again && !d->gone)
             write_next(d, events[i].data & 0xff);
     }
 }

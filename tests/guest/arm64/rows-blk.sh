@@ -81,7 +81,7 @@ hot()
 # wait_last LOG: in the zone, until the writer there has told what came to its end.
 wait_last()
 {
-    zone "while ! grep -q 'never ended' $1; do usleep 50000; done"
+    zone "while ! grep -q 'never ended\|: not ok' $1; do usleep 50000; done"
 }
 
 # The disk is used when it goes away: refused at first, and by force the requests the daemon has
