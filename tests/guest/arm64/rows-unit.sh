@@ -4,13 +4,19 @@
 # rows-unit.sh - the unit tests, built for arm64. In the root guest, see root.sh.
 # shellcheck disable=SC2154    # limit comes from root.sh, source from mk-root
 
+# Debian's busybox has no mountpoint.
+is_mounted()
+{
+    grep -q " $1 " /proc/mounts
+}
+
 # What the tests want of a system: shared memory, and a file system that has direct I/O, which the
 # tmpfs in /tmp has not.
 prepare()
 {
     mkdir -p /dev/shm /disk
-    mountpoint -q /dev/shm || mount -t tmpfs shm /dev/shm
-    if ! mountpoint -q /disk; then
+    is_mounted /dev/shm || mount -t tmpfs shm /dev/shm
+    if ! is_mounted /disk; then
         modprobe loop
         zcat /lab/empty.img.gz > /disk.img
         mount -o loop -t ext4 /disk.img /disk
