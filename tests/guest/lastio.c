@@ -115,6 +115,13 @@ static void open_disk(struct disk *d, const char *path, unsigned depth)
         fail("cannot set up AIO: %s", strerror(errno));
 }
 
+/* The driver of a device that went away gives its disk the size 0. */
+static bool is_gone(const struct disk *d)
+{
+    uint64_t bytes = 1;
+    return ioctl(d->fd, BLKGETSIZE64, &bytes) < 0 || bytes == 0;
+}
+
 static void write_next(struct disk *d, unsigned slot)
 {
     struct iocb *iocb = &d->iocbs[slot];
@@ -146,7 +153,8 @@ static void reap(struct disk *d, bool again)
     if (n < 0 && errno != EINTR)
         fail("cannot wait for requests: %s", strerror(errno));
     for (long i = 0; i < n; i++) {
-        if (events[i].res == -ENOSPC) { /* the driver sees a disk without a size: it sent nothing */
+        /* The kernel saw a disk without a size, before or after it made a request of the write. */
+        if ((events[i].res == -ENOSPC || events[i].res == -EIO) && is_gone(d)) {
             d->gone = true;
             d->in_flight--;
             continue;
