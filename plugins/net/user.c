@@ -9,7 +9,8 @@
  * do so itself, and of files it reads /etc/resolv.conf only.
  *
  * Its sockets are in an epoll set, which one watch stands for. What it has for a guest without
- * buffers waits in a short queue; behind that frames are dropped, as on any network.
+ * buffers waits in a short queue, and until the guest has taken that, sockets are not read: the
+ * kernel keeps what comes. Frames that libslirp makes by itself are dropped behind the queue.
  */
 #include "user.h"
 
@@ -31,7 +32,8 @@
 #define MTU_DEFAULT 1500u
 #define MTU_MAX 65521u  /* libslirp's */
 #define WAITING_MAX 64u /* frames for a guest without buffers */
-#define READY_MAX 64    /* sockets looked after in one turn */
+#define READY_MAX 32    /* sockets looked after in one turn: the queue has room for what they bring */
+#define SOCKET_ROOM (1 << 20) /* bytes that come while the worker is busy; the kernel has a limit */
 #define SOCKETS_MAX 1024u
 #define SOCKETS_SHARE 4u /* of the descriptors this process may have, one device takes a quarter */
 
@@ -44,6 +46,7 @@
 
 /* One file descriptor of libslirp's, found by its number. */
 struct descriptor {
+    bool prepared;
     bool registered;  /* counts as a socket: made for a connection, not for a forwarded port */
     uint32_t events;  /* EPOLL* it is in the set with; 0: it is not */
     uint32_t slot;    /* in user.armed, if it is in the set */
@@ -131,24 +134,6 @@ static void forget_first(struct user *user)
     user->n_waiting--;
 }
 
-static void user_receive(struct pair *pair)
-{
-    struct user *user = pair->backend;
-    while (user->n_waiting > 0) {
-        const struct waiting *one = user->waiting[user->first];
-        if (give(user, one->data, one->bytes) == RX_FULL)
-            return;
-        forget_first(user);
-    }
-}
-
-static void user_receive_stop(struct pair *pair)
-{
-    struct user *user = pair->backend;
-    for (; user->n_waiting > 0; forget_first(user))
-        rx_drop(pair, NET_RX_NO_BUFFER);
-}
-
 /* ---- Descriptors ----------------------------------------------------------------------------- */
 
 /* Makes the tables long enough for `fd`. NULL if there is no memory. */
@@ -209,6 +194,26 @@ static void make_nonblocking(int fd)
         (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
+/* Datagrams that find no room are lost. The second way is without privilege, and bounded. */
+static void make_room(int fd)
+{
+    int bytes = SOCKET_ROOM, type = 0;
+    socklen_t size = sizeof(type);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_DGRAM)
+        return; /* the kernel finds the right size for streams by itself */
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+}
+
+static void prepare(struct descriptor *d, int fd)
+{
+    if (d->prepared)
+        return;
+    d->prepared = true;
+    make_nonblocking(fd);
+    make_room(fd);
+}
+
 /* libslirp says so of sockets it made for a connection, with -1 if it could not. */
 static void on_register(int fd, void *opaque)
 {
@@ -216,7 +221,7 @@ static void on_register(int fd, void *opaque)
     struct descriptor *d = fd >= 0 ? descriptor(user, fd) : NULL;
     if (!d || d->registered)
         return;
-    make_nonblocking(fd);
+    prepare(d, fd);
     d->registered = true;
     user->sockets++;
     user->accepted++;
@@ -256,10 +261,13 @@ static int on_wanted(int fd, int events, void *opaque)
     if (!d)
         return -1;
     bool port = !d->registered; /* a port that leads to the guest: nobody told of it before */
-    if (port && !d->events)
-        make_nonblocking(fd);
+    prepare(d, fd);
     if (port && (user->paused_until || user->sockets >= user->sockets_max))
         return fd; /* connections wait in the kernel */
+    if (user->n_waiting > 0)
+        events &= ~SLIRP_POLL_IN;
+    if (!events)
+        return fd;
     d->wanted = user->fill;
     arm(user, fd, to_epoll(events));
     return fd;
@@ -369,6 +377,33 @@ static void on_watch(void *arg, uint32_t events)
 static void on_timeout(void *arg)
 {
     turn(arg);
+}
+
+/* The guest has buffers, maybe. What waits is first; then sockets are read again. */
+static void user_receive(struct pair *pair)
+{
+    struct user *user = pair->backend;
+    if (user->n_waiting == 0)
+        return;
+    while (user->n_waiting > 0) {
+        const struct waiting *one = user->waiting[user->first];
+        if (give(user, one->data, one->bytes) == RX_FULL)
+            return;
+        forget_first(user);
+    }
+    pthread_mutex_lock(&library);
+    refill(user);
+    pthread_mutex_unlock(&library);
+}
+
+static void user_receive_stop(struct pair *pair)
+{
+    struct user *user = pair->backend;
+    for (; user->n_waiting > 0; forget_first(user))
+        rx_drop(pair, NET_RX_NO_BUFFER);
+    pthread_mutex_lock(&library);
+    refill(user);
+    pthread_mutex_unlock(&library);
 }
 
 /* ---- Frames from the guest ------------------------------------------------------------------- */

@@ -37,7 +37,7 @@ user()
     start_daemon
     add_user
     boot uml vm addresses=dhcp offloads=off peers=10.0.2.2 dismiss=10.0.2.2 port="$port" \
-        bytes="$bytes" visitors=1 datagrams=1000 rate=1000
+        bytes="$bytes" visitors=1 datagrams=1000 rate=500
     wait_line "$dir/vm.log" '^net: done'
     finish_server
     netio tcp-send 127.0.0.1 "$forwarded" "$bytes"
