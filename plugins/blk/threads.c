@@ -9,10 +9,11 @@
  */
 #include "file.h"
 
+#include "../common/thread.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -119,31 +120,15 @@ static void threads_close(struct file *file)
     file->engine_state = NULL;
 }
 
-/* Signals sent to the process are for the host's threads; faults stay where they happen. */
-static void block_signals(sigset_t *old)
-{
-    sigset_t set;
-    sigfillset(&set);
-    sigdelset(&set, SIGBUS);
-    sigdelset(&set, SIGSEGV);
-    sigdelset(&set, SIGFPE);
-    sigdelset(&set, SIGILL);
-    sigdelset(&set, SIGTRAP);
-    pthread_sigmask(SIG_SETMASK, &set, old);
-}
-
 static int32_t start_threads(struct pool *pool)
 {
     int err = 0;
-    sigset_t old;
-    block_signals(&old);
     while (pool->n_threads < POOL_THREADS && err == 0) {
-        err = pthread_create(&pool->thread[pool->n_threads].id, NULL, thread_main,
-                             &pool->thread[pool->n_threads]);
+        err = thread_start(&pool->thread[pool->n_threads].id, "blk-io", thread_main,
+                           &pool->thread[pool->n_threads]);
         if (err == 0)
             pool->n_threads++;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     return -err;
 }
 

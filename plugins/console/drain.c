@@ -5,15 +5,14 @@
  */
 #include "drain.h"
 
+#include "../common/thread.h"
 #include "peer.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
 #define PIECE 16384
-#define STACK (256u << 10) /* there may be many of these threads */
 
 static void write_all(const struct drain *drain, const char *bytes, size_t n)
 {
@@ -50,29 +49,6 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* Signals are the host's, but for faults, which it also wants to see here. */
-static int start_thread(struct drain *drain)
-{
-    sigset_t set, old;
-    sigfillset(&set);
-    sigdelset(&set, SIGBUS);
-    sigdelset(&set, SIGSEGV);
-    sigdelset(&set, SIGFPE);
-    sigdelset(&set, SIGILL);
-    sigdelset(&set, SIGABRT);
-    sigdelset(&set, SIGTRAP);
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK);
-    pthread_sigmask(SIG_SETMASK, &set, &old);
-    int err = pthread_create(&drain->thread, &attr, run, drain);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (err == 0)
-        pthread_setname_np(drain->thread, "console-file");
-    return err;
-}
-
 static void close_two(int a, int b)
 {
     if (a >= 0)
@@ -89,7 +65,7 @@ int32_t drain_start(struct drain *drain, struct port *port, int in_fd, int to)
     int err = ok ? 0 : errno;
     drain->from = pipe_fd[0];
     if (err == 0)
-        err = start_thread(drain);
+        err = thread_start(&drain->thread, "console-file", run, drain);
     if (err) {
         close_two(in_fd, to);
         close_two(pipe_fd[0], pipe_fd[1]);

@@ -6,8 +6,8 @@
  * The slave stays open here as well: there is no hang-up when nobody else has it open, and what is
  * written then waits in the pty, the rest in the ring.
  */
+#include "../common/claim.h"
 #include "backend.h"
-#include "claim.h"
 #include "peer.h"
 
 #include <errno.h>
@@ -102,7 +102,7 @@ static int32_t replace_link(const struct port *port, const struct pty *pty)
 
 static int32_t make_link(const struct port *port, struct pty *pty)
 {
-    pty->lock = claim_take(port, pty->link);
+    pty->lock = claim_take(port->console->dev, port->path_option, pty->link);
     if (pty->lock < 0)
         return pty->lock;
     int32_t rc = 0;

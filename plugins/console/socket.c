@@ -4,8 +4,8 @@
  *
  * The socket is bound in create() and listens from publish() on, so nobody gets through before.
  */
+#include "../common/claim.h"
 #include "backend.h"
-#include "claim.h"
 #include "peer.h"
 
 #include <errno.h>
@@ -96,7 +96,7 @@ static int32_t listen_on(const struct port *port, struct listener *l)
         return hvv_error_option(dev, ENAMETOOLONG, port->path_option, "the socket path %.256s has "
                                 "%zu bytes, the limit is %zu: choose a shorter one", port->path,
                                 strlen(port->path), SOCKET_PATH_MAX);
-    l->lock = claim_take(port, port->path);
+    l->lock = claim_take(port->console->dev, port->path_option, port->path);
     if (l->lock < 0)
         return l->lock;
     int32_t rc = clear_path(port);

@@ -14,9 +14,10 @@
  */
 #include "capture.h"
 
+#include "../common/thread.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,6 @@
 #include <unistd.h>
 
 #define NS_PER_S 1000000000ull
-#define STACK (256u << 10)
 #define REASON_MAX 512u
 #define PCAP_MAGIC_NS 0xa1b23c4du /* times in nanoseconds, in this machine's byte order */
 #define PCAP_ETHERNET 1u
@@ -345,26 +345,6 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-/* Signals are the host's, but for faults, which it also wants to see here. */
-static int start_thread(struct capture_run *run)
-{
-    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
-    sigset_t set, old;
-    pthread_attr_t attr;
-    sigfillset(&set);
-    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-        sigdelset(&set, faults[i]);
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK);
-    pthread_sigmask(SIG_SETMASK, &set, &old);
-    int err = pthread_create(&run->thread, &attr, run_thread, run);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (err == 0)
-        pthread_setname_np(run->thread, "net-capture");
-    return err;
-}
-
 /* ---- A run ----------------------------------------------------------------------------------- */
 
 static void run_free(struct capture_run *run)
@@ -443,7 +423,7 @@ int32_t capture_start(struct capture *capture, struct hvv_device *dev, struct hv
         return hvv_call_error(dev, call, ENOMEM, "no memory for a buffer of %u bytes",
                               CAPTURE_BUFFER_BYTES);
     set_run(capture, run);
-    int err = start_thread(run);
+    int err = thread_start(&run->thread, "net-capture", run_thread, run);
     if (err == 0)
         return -EINPROGRESS;
     set_run(capture, NULL);

@@ -11,8 +11,8 @@
  * can wait for room in the peer's queue. So when that is full, a second socket is connected, which
  * does nothing else.
  */
+#include "../common/claim.h"
 #include "backend.h"
-#include "claim.h"
 #include "rx.h"
 #include "tx.h"
 

@@ -16,8 +16,9 @@
  */
 #include "tap.h"
 
+#include "../common/thread.h"
+
 #include <linux/if_tun.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <time.h>
 
@@ -152,22 +153,6 @@ static void *admin_main(void *arg)
     return NULL;
 }
 
-/* Signals sent to the process are for the host's threads; faults stay where they happen. */
-static int start_thread(struct tap *tap)
-{
-    sigset_t set, old;
-    sigfillset(&set);
-    sigdelset(&set, SIGBUS);
-    sigdelset(&set, SIGSEGV);
-    sigdelset(&set, SIGFPE);
-    sigdelset(&set, SIGILL);
-    sigdelset(&set, SIGTRAP);
-    pthread_sigmask(SIG_SETMASK, &set, &old);
-    int err = pthread_create(&tap->thread, NULL, admin_main, tap);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return err;
-}
-
 int32_t tap_admin_start(struct tap *tap)
 {
     pthread_condattr_t attr;
@@ -176,7 +161,7 @@ int32_t tap_admin_start(struct tap *tap)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&tap->wake, &attr);
     pthread_condattr_destroy(&attr);
-    int err = start_thread(tap);
+    int err = thread_start(&tap->thread, "net-tap", admin_main, tap);
     if (err == 0)
         return 0;
     pthread_cond_destroy(&tap->wake);

@@ -264,12 +264,13 @@ static int on_wanted(int fd, int events, void *opaque)
     prepare(d, fd);
     if (port && (user->paused_until || user->sockets >= user->sockets_max))
         return fd; /* connections wait in the kernel */
+    uint32_t wanted = to_epoll(events);
     if (user->n_waiting > 0)
-        events &= ~SLIRP_POLL_IN;
-    if (!events)
+        wanted &= ~(uint32_t)EPOLLIN;
+    if (!wanted)
         return fd;
     d->wanted = user->fill;
-    arm(user, fd, to_epoll(events));
+    arm(user, fd, wanted);
     return fd;
 }
 

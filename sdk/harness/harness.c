@@ -228,6 +228,18 @@ int32_t hvv_harness_open(struct hvv_harness *h, const struct hvv_plugin *plugin,
     return hvv_harness_create(h, options);
 }
 
+bool hvv_harness_refuses(struct hvv_harness *h, const struct hvv_plugin *plugin,
+                         const char *options, int32_t err, const char *option, const char *words)
+{
+    int32_t rc = hvv_harness_open(h, plugin, options);
+    if (rc == 0) {
+        hvv_harness_close(h);
+        snprintf(h->error, sizeof(h->error), "it was not refused");
+    }
+    return rc == -err && strcmp(h->error_option, option) == 0 && strstr(h->error, words) &&
+           h->violations == 0;
+}
+
 /* ---- Start and stop -------------------------------------------------------------------------- */
 
 static void check_alive(const struct hvv_harness *h, const char *function)
@@ -281,6 +293,8 @@ bool hvv_harness_queue_stop(struct hvv_harness *h, uint32_t queue, uint32_t flag
 
 static bool stop_all(struct hvv_harness *h, uint32_t flags)
 {
+    if (h->own->phase != HVVH_PUBLISHED)
+        return true; /* no queue runs, and reset() comes only after publish() */
     for (uint32_t i = 0; i < h->n_queues; i++)
         hvvh_queue_end(h, i, flags);
     bool drained = hvvh_drain(h);

@@ -61,7 +61,7 @@ allow sdk/harness sdk/harness/ 'host/conf/(option|options|path|similar|spec)\.' 
 allow sdk/checker sdk/checker/ 'host/plugin/(elf|loader)\.' 'host/conf/(option|options|spec)\.' \
     'host/util/error\.' sdk/include/
 for plugin in plugins/*/; do
-    allow "${plugin%/}" "$plugin" sdk/include/
+    allow "${plugin%/}" "$plugin" plugins/common/ sdk/include/
 done
 allow host/util host/util/ sdk/include/
 allow host/loop host/loop/ host/util/ sdk/include/

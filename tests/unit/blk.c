@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * blk.c - tests of the blk plugin, linked with its files, against the mock host.
+ * blk.c - tests of the blk plugin, linked with its files, on the harness.
  *
  * Each test makes its own directory with its own image and removes it. Many run once for each way
  * of doing I/O (the rows of `ways`), because the guest must not see a difference.
  */
-#include "mock-host.h"
-
 #include <criterion/criterion.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <hvv/harness.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <linux/virtio_blk.h>
@@ -29,7 +28,7 @@
 /* One image in one directory, and one device on it. */
 struct rig {
     char dir[64], path[80];
-    struct mock mock;
+    struct hvv_harness h;
     uint8_t status;
     uint32_t written;
     const char *failed;
@@ -57,23 +56,34 @@ static void image_remove(struct rig *rig)
     cr_assert(rmdir(rig->dir) == 0);
 }
 
+/* What an operator writes for the image, with these options. */
+static const char *spec_of(const struct rig *rig, const char *options, char spec[256])
+{
+    snprintf(spec, 256, "%s%s%s", rig->path, options[0] ? "," : "", options);
+    return spec;
+}
+
 static int32_t try_open(struct rig *rig, const char *options)
 {
     char spec[256];
-    snprintf(spec, sizeof(spec), "path=%s,%s", rig->path, options);
-    return mock_open(&rig->mock, hvv_plugin_v1(), spec);
+    return hvv_harness_open(&rig->h, hvv_plugin_v1(), spec_of(rig, options, spec));
+}
+
+static void rig_open_in(struct rig *rig, const char *base, off_t size, const char *options)
+{
+    image_make(rig, base, size);
+    cr_assert(try_open(rig, options) == 0, "%s: %s", options, rig->h.error);
+    hvv_harness_start(&rig->h);
 }
 
 static void rig_open(struct rig *rig, off_t size, const char *options)
 {
-    image_make(rig, "/tmp", size);
-    cr_assert(try_open(rig, options) == 0, "%s: %s", options, rig->mock.error);
-    mock_start(&rig->mock);
+    rig_open_in(rig, "/tmp", size, options);
 }
 
 static void rig_close(struct rig *rig)
 {
-    cr_assert(mock_close(&rig->mock), "something was left behind");
+    cr_assert(hvv_harness_close(&rig->h), "something was left behind");
     image_remove(rig);
 }
 
@@ -86,9 +96,9 @@ static struct virtio_blk_outhdr header(uint32_t type, uint64_t sector)
 static void send_shape(struct rig *rig, const struct iovec *r, uint32_t n_r, const struct iovec *w,
                        uint32_t n_w)
 {
-    struct mock_chain *chain = mock_send(&rig->mock, 0, r, n_r, w, n_w);
-    mock_kick(&rig->mock, 0);
-    cr_assert(mock_wait(&rig->mock, chain), "the chain never came back");
+    struct hvv_harness_chain *chain = hvv_harness_send(&rig->h, 0, r, n_r, w, n_w);
+    hvv_harness_kick(&rig->h, 0);
+    cr_assert(hvv_harness_wait(&rig->h, chain), "the chain never came back");
     rig->written = chain->written;
     rig->failed = chain->failed;
 }
@@ -146,10 +156,10 @@ static void expect_file(struct rig *rig, off_t offset, const void *want, size_t 
     free(have);
 }
 
-static struct virtio_blk_config config_of(const struct mock *mock)
+static struct virtio_blk_config config_of(const struct hvv_harness *h)
 {
     struct virtio_blk_config config = {0};
-    memcpy(&config, mock->config, mock->config_size);
+    memcpy(&config, h->config, h->config_size);
     return config;
 }
 
@@ -165,10 +175,10 @@ static void check_read_write(struct rig *rig)
     cr_assert_eq(rig->written, 64 * 1024u + 1);
     cr_assert(memcmp(in, out, 64 * 1024) == 0);
     cr_assert_eq(request(rig, VIRTIO_BLK_T_FLUSH, 0, NULL, 0), VIRTIO_BLK_S_OK);
-    cr_assert_eq(mock_counter(&rig->mock, "reads"), 1u);
-    cr_assert_eq(mock_counter(&rig->mock, "writes"), 1u);
-    cr_assert_eq(mock_counter(&rig->mock, "flushes"), 1u);
-    cr_assert_eq(mock_counter(&rig->mock, "read-bytes"), 64 * 1024u);
+    cr_assert_eq(hvv_harness_counter(&rig->h, "reads"), 1u);
+    cr_assert_eq(hvv_harness_counter(&rig->h, "writes"), 1u);
+    cr_assert_eq(hvv_harness_counter(&rig->h, "flushes"), 1u);
+    cr_assert_eq(hvv_harness_counter(&rig->h, "read-bytes"), 64 * 1024u);
     free(out);
     free(in);
 }
@@ -186,11 +196,9 @@ Test(blk, read_write_flush)
 Test(blk, image_in_memory_is_done_inline)
 {
     struct rig rig;
-    image_make(&rig, "/dev/shm", MIB);
-    cr_assert(try_open(&rig, "engine=uring") == 0, "%s", rig.mock.error);
-    mock_start(&rig.mock);
+    rig_open_in(&rig, "/dev/shm", MIB, "engine=uring");
     check_read_write(&rig);
-    cr_assert_eq(mock_counter(&rig.mock, "inline"), 2u);
+    cr_assert_eq(hvv_harness_counter(&rig.h, "inline"), 2u);
     rig_close(&rig);
 }
 
@@ -259,7 +267,7 @@ Test(blk, direct_with_unaligned_buffers_bounces)
         uint8_t *out = pattern(MIB + 1, 7), *in = pattern(MIB + 1, 8);
         memmove(out + 1, out, MIB);
         cr_assert_eq(request(&rig, VIRTIO_BLK_T_OUT, 0, out + 1, MIB), VIRTIO_BLK_S_OK);
-        cr_assert_eq(mock_counter(&rig.mock, "bounced"), 16u);
+        cr_assert_eq(hvv_harness_counter(&rig.h, "bounced"), 16u);
         cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 0, in + 1, MIB), VIRTIO_BLK_S_OK);
         cr_assert(memcmp(in + 1, out + 1, MIB) == 0);
         expect_file(&rig, 0, out + 1, MIB);
@@ -277,17 +285,17 @@ static void check_flood(const char *way)
     rig_open(&rig, 4 * MIB, way);
     struct virtio_blk_outhdr *head = calloc(N, sizeof(*head));
     uint8_t *status = malloc(N), *data = pattern(N * 512 + 1, 9);
-    struct mock_chain *chain[N];
+    struct hvv_harness_chain *chain[N];
     memset(status, UNTOUCHED, N);
     for (uint32_t k = 0; k < N; k++) {
         head[k] = header(VIRTIO_BLK_T_OUT, k);
         struct iovec r[] = {{&head[k], sizeof(*head)}, {data + 1 + k * 512, 512}};
         struct iovec w[] = {{&status[k], 1}};
-        chain[k] = mock_send(&rig.mock, 0, r, 2, w, 1);
+        chain[k] = hvv_harness_send(&rig.h, 0, r, 2, w, 1);
     }
-    mock_kick(&rig.mock, 0);
+    hvv_harness_kick(&rig.h, 0);
     for (uint32_t k = 0; k < N; k++) {
-        cr_assert(mock_wait(&rig.mock, chain[k]), "chain %u with %s", k, way);
+        cr_assert(hvv_harness_wait(&rig.h, chain[k]), "chain %u with %s", k, way);
         cr_assert_eq(status[k], VIRTIO_BLK_S_OK);
     }
     expect_file(&rig, 0, data + 1, N * 512);
@@ -311,12 +319,12 @@ Test(blk, stop_waits_for_what_is_under_way)
         uint8_t *out = pattern(MIB, 10), status = UNTOUCHED;
         struct virtio_blk_outhdr head = header(VIRTIO_BLK_T_OUT, 0);
         struct iovec r[] = {{&head, sizeof(head)}, {out, MIB}}, w[] = {{&status, 1}};
-        struct mock_chain *chain = mock_send(&rig.mock, 0, r, 2, w, 1);
-        mock_kick(&rig.mock, 0);
-        cr_assert(mock_stop(&rig.mock));
-        cr_assert(chain->done);
+        struct hvv_harness_chain *chain = hvv_harness_send(&rig.h, 0, r, 2, w, 1);
+        hvv_harness_kick(&rig.h, 0);
+        cr_assert(hvv_harness_stop(&rig.h));
+        cr_assert(hvv_harness_done(&rig.h, chain));
         cr_assert_eq(status, VIRTIO_BLK_S_OK);
-        mock_start(&rig.mock);
+        hvv_harness_start(&rig.h);
         cr_assert_eq(request(&rig, VIRTIO_BLK_T_FLUSH, 0, NULL, 0), VIRTIO_BLK_S_OK);
         free(out);
         rig_close(&rig);
@@ -343,7 +351,7 @@ Test(blk, out_of_range_and_misaligned)
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 0, data, 511), VIRTIO_BLK_S_IOERR);
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 2047, data, 512), VIRTIO_BLK_S_OK);
     cr_assert_eq(file_size(&rig), (off_t)MIB);
-    cr_assert_eq(mock_counter(&rig.mock, "io-errors"), 23u);
+    cr_assert_eq(hvv_harness_counter(&rig.h, "io-errors"), 23u);
     rig_close(&rig);
 }
 
@@ -362,6 +370,7 @@ Test(blk, broken_chains_stop_the_device)
 {
     struct rig rig;
     rig_open(&rig, MIB, "engine=auto");
+    rig.h.forgiving = true; /* so that each has its turn */
     struct virtio_blk_outhdr head = header(VIRTIO_BLK_T_IN, 0);
     uint8_t status = UNTOUCHED;
     struct iovec r[] = {{&head, 15}}, w[] = {{&status, 1}};
@@ -381,8 +390,8 @@ Test(blk, read_only)
     struct rig rig;
     uint8_t data[512] = {1};
     rig_open(&rig, MIB, "ro");
-    cr_assert(rig.mock.offered & 1ull << VIRTIO_BLK_F_RO);
-    cr_assert_not(rig.mock.offered & (1ull << VIRTIO_BLK_F_DISCARD | 1ull << 14));
+    cr_assert(rig.h.offered & 1ull << VIRTIO_BLK_F_RO);
+    cr_assert_not(rig.h.offered & (1ull << VIRTIO_BLK_F_DISCARD | 1ull << 14));
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_OUT, 0, data, 512), VIRTIO_BLK_S_IOERR);
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 0, data, 512), VIRTIO_BLK_S_OK);
     cr_assert_eq(data[0], 0);
@@ -401,7 +410,7 @@ Test(blk, image_truncated_outside)
         cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 0, data, 64 * 1024), VIRTIO_BLK_S_IOERR);
         cr_assert_leq(rig.written, 32 * 1024u);
         cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 1024, data, 4096), VIRTIO_BLK_S_IOERR);
-        cr_assert(strstr(rig.mock.log, "truncated"), "%s", rig.mock.log);
+        cr_assert(strstr(rig.h.log, "truncated"), "%s", rig.h.log);
         free(data);
         rig_close(&rig);
     }
@@ -442,10 +451,10 @@ Test(blk, direct_from_memory_that_cannot_be_pinned)
         rig_open(&rig, MIB, ways[i]);
         cr_assert_eq(request(&rig, VIRTIO_BLK_T_OUT, 0, data, 512), VIRTIO_BLK_S_OK);
         cr_assert_str_eq(rig.failed, "");
-        cr_assert_eq(mock_counter(&rig.mock, "bounced"), 1u);
+        cr_assert_eq(hvv_harness_counter(&rig.h, "bounced"), 1u);
         uint8_t *other = pattern(512, 17);
         cr_assert_eq(request(&rig, VIRTIO_BLK_T_OUT, 0, other, 512), VIRTIO_BLK_S_OK);
-        cr_assert_eq(mock_counter(&rig.mock, "bounced"), 2u, "it did not learn");
+        cr_assert_eq(hvv_harness_counter(&rig.h, "bounced"), 2u, "it did not learn");
         expect_file(&rig, 0, other, 512);
         free(other);
         rig_close(&rig);
@@ -488,8 +497,8 @@ Test(blk, discard_and_write_zeroes)
         struct rig rig;
         rig_open(&rig, MIB, ways[i]);
         check_ranges(&rig);
-        cr_assert_eq(mock_counter(&rig.mock, "discards"), 1u);
-        cr_assert_eq(mock_counter(&rig.mock, "write-zeroes"), 2u);
+        cr_assert_eq(hvv_harness_counter(&rig.h, "discards"), 1u);
+        cr_assert_eq(hvv_harness_counter(&rig.h, "write-zeroes"), 2u);
         rig_close(&rig);
     }
 }
@@ -499,9 +508,7 @@ Test(blk, write_zeroes_without_help)
 {
     for (size_t i = 0; i < 2; i++) {
         struct rig rig;
-        image_make(&rig, "/dev/shm", 8 * MIB);
-        cr_assert(try_open(&rig, ways[i]) == 0, "%s", rig.mock.error);
-        mock_start(&rig.mock);
+        rig_open_in(&rig, "/dev/shm", 8 * MIB, ways[i]);
         uint8_t *out = pattern(8 * MIB, 13), *zero = pattern(4 * MIB, 0);
         memset(zero, 0, 4 * MIB);
         cr_assert_eq(request(&rig, VIRTIO_BLK_T_OUT, 0, out, 8 * MIB), VIRTIO_BLK_S_OK);
@@ -530,9 +537,9 @@ Test(blk, bad_ranges)
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_DISCARD, 0, many, 16 * 16), VIRTIO_BLK_S_OK);
     rig_close(&rig);
     rig_open(&rig, MIB, "discard=off");
-    cr_assert_not(rig.mock.offered & 1ull << VIRTIO_BLK_F_DISCARD);
+    cr_assert_not(rig.h.offered & 1ull << VIRTIO_BLK_F_DISCARD);
     cr_assert_eq(range_request(&rig, VIRTIO_BLK_T_DISCARD, 0, 8, 0), VIRTIO_BLK_S_UNSUPP);
-    cr_assert_eq(config_of(&rig.mock).write_zeroes_may_unmap, 0);
+    cr_assert_eq(config_of(&rig.h).write_zeroes_may_unmap, 0);
     rig_close(&rig);
 }
 
@@ -559,18 +566,18 @@ Test(blk, config_space)
 {
     struct rig rig;
     rig_open(&rig, MIB, "queues=4,seg-max=30,block-size=4096,queue-size=256");
-    struct virtio_blk_config config = config_of(&rig.mock);
-    cr_assert_eq(rig.mock.config_size, 60u);
+    struct virtio_blk_config config = config_of(&rig.h);
+    cr_assert_eq(rig.h.config_size, 60u);
     cr_assert_eq(le64toh(config.capacity), 2048u);
     cr_assert_eq(le32toh(config.seg_max), 30u);
     cr_assert_eq(le32toh(config.blk_size), 4096u);
     cr_assert_eq(le16toh(config.num_queues), 4u);
     cr_assert_eq(config.wce, 1);
-    cr_assert_eq(rig.mock.n_queues, 4u);
-    cr_assert_eq(rig.mock.queue[0].segments, 32u);
-    cr_assert_eq(rig.mock.queue[3].size, 256u);
-    cr_assert(rig.mock.offered & 1ull << VIRTIO_BLK_F_MQ);
-    cr_assert_eq(rig.mock.flags & HVV_FEATURES_IN_ORDER, 0u);
+    cr_assert_eq(rig.h.n_queues, 4u);
+    cr_assert_eq(rig.h.queue[0].segments, 32u);
+    cr_assert_eq(rig.h.queue[3].size, 256u);
+    cr_assert(rig.h.offered & 1ull << VIRTIO_BLK_F_MQ);
+    cr_assert_eq(rig.h.flags & HVV_FEATURES_IN_ORDER, 0u);
     rig_close(&rig);
 }
 
@@ -579,73 +586,73 @@ Test(blk, write_cache)
     struct rig rig;
     uint8_t data[512] = {1}, byte = 0;
     rig_open(&rig, MIB, "engine=auto");
-    const struct hvv_ops *ops = rig.mock.plugin->ops;
-    ops->config_write(&rig.mock.dev, 31, "\0", 1);
-    ops->config_write(&rig.mock.dev, 0, "\0\0\0\0\0\0\0\0", 8);
-    cr_assert_eq(config_of(&rig.mock).wce, 1);
-    cr_assert_eq(le64toh(config_of(&rig.mock).capacity), 2048u);
-    ops->config_write(&rig.mock.dev, 32, &byte, 1);
-    cr_assert_eq(config_of(&rig.mock).wce, 0);
+    hvv_harness_config_write(&rig.h, 31, "\0", 1);
+    hvv_harness_config_write(&rig.h, 0, "\0\0\0\0\0\0\0\0", 8);
+    cr_assert_eq(config_of(&rig.h).wce, 1);
+    cr_assert_eq(le64toh(config_of(&rig.h).capacity), 2048u);
+    hvv_harness_config_write(&rig.h, 32, &byte, 1);
+    cr_assert_eq(config_of(&rig.h).wce, 0);
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_OUT, 0, data, 512), VIRTIO_BLK_S_OK);
     cr_assert_eq(range_request(&rig, VIRTIO_BLK_T_WRITE_ZEROES, 8, 8, 0), VIRTIO_BLK_S_OK);
     byte = 7;
-    ops->config_write(&rig.mock.dev, 32, &byte, 1);
-    cr_assert_eq(config_of(&rig.mock).wce, 0);
-    ops->reset(&rig.mock.dev);
-    cr_assert_eq(config_of(&rig.mock).wce, 1);
-    rig.mock.taken &= ~(1ull << VIRTIO_BLK_F_CONFIG_WCE);
+    hvv_harness_config_write(&rig.h, 32, &byte, 1);
+    cr_assert_eq(config_of(&rig.h).wce, 0);
+    cr_assert(hvv_harness_reset(&rig.h));
+    cr_assert_eq(config_of(&rig.h).wce, 1);
+    rig.h.taken &= ~(1ull << VIRTIO_BLK_F_CONFIG_WCE);
     byte = 0;
-    ops->config_write(&rig.mock.dev, 32, &byte, 1);
-    cr_assert_eq(config_of(&rig.mock).wce, 1);
+    hvv_harness_config_write(&rig.h, 32, &byte, 1);
+    cr_assert_eq(config_of(&rig.h).wce, 1);
     rig_close(&rig);
 }
 
 Test(blk, resize)
 {
     struct rig rig;
-    struct mock_call call;
+    struct hvv_harness_call call;
     uint8_t data[512] = {1};
     rig_open(&rig, MIB, "engine=auto");
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", "size=2M"), 0, "%s", call.error);
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", "size=2M"), 0, "%s", call.error);
     cr_assert(strstr(call.results, "size=2097152 "), "%s", call.results);
     cr_assert_eq(file_size(&rig), (off_t)(2 * MIB));
-    cr_assert_eq(le64toh(config_of(&rig.mock).capacity), 4096u);
-    cr_assert_eq(rig.mock.config_notified, 1u);
-    cr_assert(strstr(rig.mock.event, "2097152"));
+    cr_assert_eq(le64toh(config_of(&rig.h).capacity), 4096u);
+    cr_assert_eq(rig.h.config_notified, 1u);
+    cr_assert(strstr(rig.h.event, "2097152"));
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_OUT, 4095, data, 512), VIRTIO_BLK_S_OK);
 
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", "size=1M"), -EINVAL);
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", "size=1M"), -EINVAL);
     cr_assert(strstr(call.error, "shrink"), "%s", call.error);
     cr_assert_eq(file_size(&rig), (off_t)(2 * MIB));
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", "size=1M,shrink"), 0, "%s", call.error);
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", "size=1M,shrink"), 0, "%s",
+                 call.error);
     cr_assert_eq(file_size(&rig), (off_t)MIB);
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_OUT, 2048, data, 512), VIRTIO_BLK_S_IOERR);
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", "size=1000001"), -EINVAL);
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", "size=1000001"), -EINVAL);
     cr_assert(strstr(call.error, "512"), "%s", call.error);
 
     cr_assert(truncate(rig.path, 3 * MIB + 100) == 0);
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", "size=2M"), -EINVAL, "would cut");
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", ""), 0, "%s", call.error);
-    cr_assert_eq(le64toh(config_of(&rig.mock).capacity), 3 * 2048u);
-    cr_assert_eq(rig.mock.config_notified, 3u);
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", "size=2M"), -EINVAL, "would cut");
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", ""), 0, "%s", call.error);
+    cr_assert_eq(le64toh(config_of(&rig.h).capacity), 3 * 2048u);
+    cr_assert_eq(rig.h.config_notified, 3u);
     rig_close(&rig);
 }
 
 Test(blk, shrinking_under_a_request_is_refused)
 {
     struct rig rig;
-    struct mock_call call;
+    struct hvv_harness_call call;
     uint8_t *out = pattern(MIB, 14), status = UNTOUCHED;
     rig_open(&rig, MIB, "engine=uring");
     struct virtio_blk_outhdr head = header(VIRTIO_BLK_T_OUT, 0);
     struct iovec r[] = {{&head, sizeof(head)}, {out, MIB}}, w[] = {{&status, 1}};
-    struct mock_chain *chain = mock_send(&rig.mock, 0, r, 2, w, 1);
-    mock_kick(&rig.mock, 0);
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", "size=64K,shrink"), -EBUSY);
-    cr_assert(mock_wait(&rig.mock, chain));
+    struct hvv_harness_chain *chain = hvv_harness_send(&rig.h, 0, r, 2, w, 1);
+    hvv_harness_kick(&rig.h, 0);
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", "size=64K,shrink"), -EBUSY);
+    cr_assert(hvv_harness_wait(&rig.h, chain));
     cr_assert_eq(status, VIRTIO_BLK_S_OK);
     cr_assert_eq(file_size(&rig), (off_t)MIB);
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", "size=64K,shrink"), 0);
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", "size=64K,shrink"), 0);
     free(out);
     rig_close(&rig);
 }
@@ -655,9 +662,10 @@ Test(blk, shrinking_under_a_request_is_refused)
 static void refused(struct rig *rig, const char *options, int err, const char *option,
                     const char *words)
 {
-    cr_assert_eq(try_open(rig, options), -err, "%s: %s", options, rig->mock.error);
-    cr_assert_str_eq(rig->mock.error_option, option, "%s: %s", options, rig->mock.error);
-    cr_assert(strstr(rig->mock.error, words), "%s: %s", options, rig->mock.error);
+    char spec[256];
+    cr_assert(hvv_harness_refuses(&rig->h, hvv_plugin_v1(), spec_of(rig, options, spec), err,
+                                  option, words),
+              "%s: %s: %s", options, rig->h.error_option, rig->h.error);
 }
 
 Test(blk, refused_images)
@@ -677,8 +685,8 @@ Test(blk, refused_images)
     dir = rig;
     snprintf(rig.path, sizeof(rig.path), "/dev/null");
     refused(&rig, "", EINVAL, "path", "character device");
-    cr_assert_eq(mock_open(&rig.mock, hvv_plugin_v1(), ""), -EINVAL);
-    cr_assert(strstr(rig.mock.error, "no image"));
+    cr_assert(hvv_harness_refuses(&rig.h, hvv_plugin_v1(), "", EINVAL, "path", "no image"), "%s: %s",
+              rig.h.error_option, rig.h.error);
     image_remove(&dir);
 }
 
@@ -699,8 +707,8 @@ Test(blk, partial_last_sector)
 {
     struct rig rig;
     rig_open(&rig, MIB + 300, "engine=auto");
-    cr_assert_eq(le64toh(config_of(&rig.mock).capacity), 2048u);
-    cr_assert(strstr(rig.mock.log, "300 bytes"), "%s", rig.mock.log);
+    cr_assert_eq(le64toh(config_of(&rig.h).capacity), 2048u);
+    cr_assert(strstr(rig.h.log, "300 bytes"), "%s", rig.h.log);
     cr_assert_eq(file_size(&rig), (off_t)(MIB + 300));
     rig_close(&rig);
 }
@@ -725,7 +733,7 @@ Test(blk, threads_where_the_kernel_refuses_io_uring)
     forbid_io_uring(EPERM);
     rig_open(&rig, MIB, "engine=auto,queues=2");
     check_read_write(&rig);
-    cr_assert(mock_close(&rig.mock));
+    cr_assert(hvv_harness_close(&rig.h));
     refused(&rig, "engine=uring", EPERM, "engine", "engine=threads");
     image_remove(&rig);
 }
@@ -747,19 +755,19 @@ Test(blk, locking_between_devices)
     rig_open(&a, MIB, "engine=auto");
     b = a;
     refused(&b, "", EBUSY, "path", "open for writing");
-    cr_assert(strstr(b.mock.error, "locking=off"));
+    cr_assert(strstr(b.h.error, "locking=off"));
     refused(&b, "ro", EBUSY, "path", "open for writing");
     cr_assert_eq(try_open(&b, "locking=off"), 0);
-    cr_assert(mock_close(&b.mock));
-    cr_assert(mock_close(&a.mock));
+    cr_assert(hvv_harness_close(&b.h));
+    cr_assert(hvv_harness_close(&a.h));
     /* Free at once, although the ring may die later. */
-    cr_assert_eq(try_open(&a, "ro"), 0, "%s", a.mock.error);
-    cr_assert_eq(try_open(&b, "ro"), 0, "%s", b.mock.error);
-    cr_assert(mock_close(&a.mock));
+    cr_assert_eq(try_open(&a, "ro"), 0, "%s", a.h.error);
+    cr_assert_eq(try_open(&b, "ro"), 0, "%s", b.h.error);
+    cr_assert(hvv_harness_close(&a.h));
     refused(&a, "", EBUSY, "path", "open for reading");
-    cr_assert(mock_close(&b.mock));
-    cr_assert_eq(try_open(&a, ""), 0, "%s", a.mock.error);
-    cr_assert(mock_close(&a.mock));
+    cr_assert(hvv_harness_close(&b.h));
+    cr_assert_eq(try_open(&a, ""), 0, "%s", a.h.error);
+    cr_assert(hvv_harness_close(&a.h));
     image_remove(&a);
 }
 
@@ -795,12 +803,12 @@ Test(blk, locking_against_qemu)
     rig_open(&rig, MIB, "engine=auto");
     cr_assert_not(qemu_writes(rig.path));
     cr_assert_not(qemu_reads(rig.path));
-    cr_assert(mock_close(&rig.mock));
+    cr_assert(hvv_harness_close(&rig.h));
     cr_assert(qemu_writes(rig.path));
     cr_assert_eq(try_open(&rig, "ro"), 0);
     cr_assert_not(qemu_writes(rig.path));
     cr_assert(qemu_reads(rig.path));
-    cr_assert(mock_close(&rig.mock));
+    cr_assert(hvv_harness_close(&rig.h));
     image_remove(&rig);
 }
 
@@ -809,36 +817,36 @@ Test(blk, locking_against_qemu)
 Test(blk, null_backend)
 {
     struct rig rig = {0};
-    struct mock_call call;
+    struct hvv_harness_call call;
     uint8_t data[512] = {7};
-    cr_assert_eq(mock_open(&rig.mock, hvv_plugin_v1(), "backend=null"), 0, "%s", rig.mock.error);
-    mock_start(&rig.mock);
-    cr_assert_eq(le64toh(config_of(&rig.mock).capacity), 1u << 21);
-    cr_assert(rig.mock.flags & HVV_FEATURES_IN_ORDER);
+    cr_assert_eq(hvv_harness_open(&rig.h, hvv_plugin_v1(), "backend=null"), 0, "%s", rig.h.error);
+    hvv_harness_start(&rig.h);
+    cr_assert_eq(le64toh(config_of(&rig.h).capacity), 1u << 21);
+    cr_assert(rig.h.flags & HVV_FEATURES_IN_ORDER);
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 0, data, 512), VIRTIO_BLK_S_OK);
     cr_assert_eq(rig.written, 0u);
     cr_assert_eq(data[0], 7);
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 1u << 21, data, 512), VIRTIO_BLK_S_IOERR);
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", "size=2G"), 0);
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", "size=2G"), 0);
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 1u << 21, data, 512), VIRTIO_BLK_S_OK);
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", ""), -EINVAL);
-    cr_assert(mock_close(&rig.mock));
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", ""), -EINVAL);
+    cr_assert(hvv_harness_close(&rig.h));
 }
 
 Test(blk, mem_backend)
 {
     struct rig rig = {0};
-    struct mock_call call;
+    struct hvv_harness_call call;
     uint8_t *out = pattern(64 * 1024, 15), *in = pattern(64 * 1024, 16);
-    cr_assert_eq(mock_open(&rig.mock, hvv_plugin_v1(), "backend=mem,size=1M"), 0);
-    mock_start(&rig.mock);
+    cr_assert_eq(hvv_harness_open(&rig.h, hvv_plugin_v1(), "backend=mem,size=1M"), 0);
+    hvv_harness_start(&rig.h);
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_OUT, 3, out, 64 * 1024), VIRTIO_BLK_S_OK);
     cr_assert_eq(range_request(&rig, VIRTIO_BLK_T_DISCARD, 5, 50, 0), VIRTIO_BLK_S_OK);
     cr_assert_eq(request(&rig, VIRTIO_BLK_T_IN, 3, in, 64 * 1024), VIRTIO_BLK_S_OK);
     memset(out + 2 * 512, 0, 50 * 512);
     cr_assert(memcmp(in, out, 64 * 1024) == 0);
-    cr_assert_eq(mock_command(&rig.mock, &call, "resize", "size=2M"), -ENOTSUP);
-    cr_assert(mock_close(&rig.mock));
+    cr_assert_eq(hvv_harness_command(&rig.h, &call, "resize", "size=2M"), -ENOTSUP);
+    cr_assert(hvv_harness_close(&rig.h));
     free(out);
     free(in);
 }
@@ -850,18 +858,18 @@ Test(blk, a_full_queue_is_served_in_turns)
     struct rig rig = {0};
     struct virtio_blk_outhdr head = header(VIRTIO_BLK_T_FLUSH, 0);
     uint8_t status[N];
-    cr_assert_eq(mock_open(&rig.mock, hvv_plugin_v1(), "backend=null"), 0);
-    mock_start(&rig.mock);
-    struct mock_chain *last = NULL;
+    cr_assert_eq(hvv_harness_open(&rig.h, hvv_plugin_v1(), "backend=null"), 0);
+    hvv_harness_start(&rig.h);
+    struct hvv_harness_chain *last = NULL;
     for (uint32_t k = 0; k < N; k++) {
         struct iovec r[] = {{&head, sizeof(head)}}, w[] = {{&status[k], 1}};
-        last = mock_send(&rig.mock, 0, r, 1, w, 1);
+        last = hvv_harness_send(&rig.h, 0, r, 1, w, 1);
     }
-    mock_kick(&rig.mock, 0);
-    cr_assert_eq(last->done, false);
-    cr_assert(mock_wait(&rig.mock, last));
-    cr_assert_eq(mock_counter(&rig.mock, "flushes"), (uint64_t)N);
-    cr_assert(mock_close(&rig.mock));
+    hvv_harness_kick(&rig.h, 0);
+    cr_assert_not(hvv_harness_done(&rig.h, last));
+    cr_assert(hvv_harness_wait(&rig.h, last));
+    cr_assert_eq(hvv_harness_counter(&rig.h, "flushes"), (uint64_t)N);
+    cr_assert(hvv_harness_close(&rig.h));
 }
 
 /* Nothing is left behind by many lives of a device: descriptors are counted by the next number. */
@@ -872,9 +880,9 @@ Test(blk, lives_leave_no_descriptor)
     int before = open("/dev/null", O_RDONLY | O_CLOEXEC);
     close(before);
     for (size_t i = 0; i < 4 * WAYS; i++) {
-        cr_assert_eq(try_open(&rig, ways[i % WAYS]), 0, "%s", rig.mock.error);
-        mock_start(&rig.mock);
-        cr_assert(mock_close(&rig.mock));
+        cr_assert_eq(try_open(&rig, ways[i % WAYS]), 0, "%s", rig.h.error);
+        hvv_harness_start(&rig.h);
+        cr_assert(hvv_harness_close(&rig.h));
     }
     int after = open("/dev/null", O_RDONLY | O_CLOEXEC);
     close(after);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * console.c - tests of the console plugin: its pure parts, and the plugin with the mock host where
+ * console.c - tests of the console plugin: its pure parts, and the plugin on the harness where
  * a whole daemon would be slow to get there.
  */
 #include "message.h"
-#include "mock-host.h"
 #include "ring.h"
 #include "spec.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <hvv/harness.h>
 #include <linux/virtio_console.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,7 +214,7 @@ Test(spec, bad)
 
 struct rig {
     char dir[64], path[80];
-    struct mock mock;
+    struct hvv_harness h;
 };
 
 static void rig_open(struct rig *rig, const char *options)
@@ -225,24 +225,24 @@ static void rig_open(struct rig *rig, const char *options)
     cr_assert(mkdtemp(rig->dir));
     snprintf(rig->path, sizeof(rig->path), "%s/out", rig->dir);
     snprintf(spec, sizeof(spec), "backend=file,path=%s,%s", rig->path, options);
-    cr_assert_eq(mock_open(&rig->mock, hvv_plugin_v1(), spec), 0, "%s", rig->mock.error);
-    mock_start(&rig->mock);
+    cr_assert_eq(hvv_harness_open(&rig->h, hvv_plugin_v1(), spec), 0, "%s", rig->h.error);
+    hvv_harness_start(&rig->h);
 }
 
 /* Closes; returns how many bytes the file has. */
 static off_t rig_close(struct rig *rig)
 {
     struct stat st = {0};
-    cr_assert(mock_close(&rig->mock), "something was left behind");
+    cr_assert(hvv_harness_close(&rig->h), "something was left behind");
     cr_assert(stat(rig->path, &st) == 0 && unlink(rig->path) == 0 && rmdir(rig->dir) == 0);
     return st.st_size;
 }
 
-static struct mock_chain *send(struct rig *rig, const struct iovec *iov, uint32_t n)
+static struct hvv_harness_chain *send(struct rig *rig, const struct iovec *iov, uint32_t n)
 {
-    struct mock_chain *chain = mock_send(&rig->mock, 1, iov, n, NULL, 0);
-    mock_kick(&rig->mock, 1);
-    cr_assert(mock_wait(&rig->mock, chain), "output was not taken");
+    struct hvv_harness_chain *chain = hvv_harness_send(&rig->h, 1, iov, n, NULL, 0);
+    hvv_harness_kick(&rig->h, 1);
+    cr_assert(hvv_harness_wait(&rig->h, chain), "output was not taken");
     cr_assert_eq(chain->written, 0);
     return chain;
 }
@@ -256,7 +256,7 @@ Test(plugin, output_of_any_shape)
     rig_open(&rig, "ring=64K");
     send(&rig, iov, 3);
     send(&rig, iov, 0); /* nothing at all is allowed */
-    cr_assert_eq(mock_counter(&rig.mock, "output-bytes"), 9097);
+    cr_assert_eq(hvv_harness_counter(&rig.h, "output-bytes"), 9097);
     cr_assert_eq(rig_close(&rig), 9097);
 }
 
@@ -268,7 +268,7 @@ Test(plugin, rest_is_written_at_the_end)
     struct iovec iov = {bytes, sizeof(bytes)};
     rig_open(&rig, "ring=2M");
     send(&rig, &iov, 1);
-    cr_assert_eq(mock_counter(&rig.mock, "dropped-bytes"), 0);
+    cr_assert_eq(hvv_harness_counter(&rig.h, "dropped-bytes"), 0);
     cr_assert_eq(rig_close(&rig), sizeof(bytes));
 }
 
@@ -282,9 +282,9 @@ Test(plugin, output_of_almost_4_gib, .timeout = 60)
         iov[i] = (struct iovec){bytes, sizeof(bytes)};
     rig_open(&rig, "ring=4K");
     send(&rig, iov, 1000);
-    uint64_t out = mock_counter(&rig.mock, "output-bytes");
+    uint64_t out = hvv_harness_counter(&rig.h, "output-bytes");
     cr_assert_eq(out, 1000ull * sizeof(bytes));
-    cr_assert_gt(mock_counter(&rig.mock, "dropped-bytes"), out - (1u << 20));
+    cr_assert_gt(hvv_harness_counter(&rig.h, "dropped-bytes"), out - (1u << 20));
     rig_close(&rig);
 }
 
@@ -294,14 +294,14 @@ Test(plugin, receive_buffer_without_room)
     char byte = 'x', value[4] = {'!'};
     struct iovec iov = {&byte, 1};
     rig_open(&rig, "columns=132");
-    cr_assert_eq(rig.mock.config_size, sizeof(struct virtio_console_config));
-    cr_assert_eq(rig.mock.config[0], 132);
-    struct mock_chain *chain = mock_send(&rig.mock, 0, &iov, 1, NULL, 0);
-    mock_kick(&rig.mock, 0); /* there is no input: the chain is not even popped */
-    cr_assert(!chain->done);
-    rig.mock.plugin->ops->config_write(&rig.mock.dev, 8, value, 4);
-    rig.mock.plugin->ops->config_write(&rig.mock.dev, 4, value, 4); /* before it: not ours */
-    rig.mock.plugin->ops->config_write(&rig.mock.dev, 11, value, 1);
-    cr_assert_eq(mock_counter(&rig.mock, "emergency-bytes"), 1);
+    cr_assert_eq(rig.h.config_size, sizeof(struct virtio_console_config));
+    cr_assert_eq(rig.h.config[0], 132);
+    struct hvv_harness_chain *chain = hvv_harness_send(&rig.h, 0, &iov, 1, NULL, 0);
+    hvv_harness_kick(&rig.h, 0); /* there is no input: the chain is not even popped */
+    cr_assert(!hvv_harness_done(&rig.h, chain));
+    hvv_harness_config_write(&rig.h, 8, value, 4);
+    hvv_harness_config_write(&rig.h, 4, value, 4); /* before it: not ours */
+    hvv_harness_config_write(&rig.h, 11, value, 1);
+    cr_assert_eq(hvv_harness_counter(&rig.h, "emergency-bytes"), 1);
     cr_assert_eq(rig_close(&rig), 1);
 }

@@ -478,6 +478,31 @@ Test(harness, options_are_those_of_the_daemon)
     cr_expect(h.violations == 0);
 }
 
+Test(harness, a_refusal_is_the_one_that_is_expected)
+{
+    struct hvv_harness h;
+    misdeed = NONE;
+    cr_expect(hvv_harness_refuses(&h, &plugin, "size=5K", ERANGE, "size", "out of range"));
+    cr_expect(hvv_harness_refuses(&h, &plugin, "fails", ENXIO, "fails", "asked to"));
+    cr_expect(!hvv_harness_refuses(&h, &plugin, "fails", EIO, "fails", "asked to"));
+    cr_expect(!hvv_harness_refuses(&h, &plugin, "fails", ENXIO, "size", "asked to"));
+    cr_expect(!hvv_harness_refuses(&h, &plugin, "fails", ENXIO, "fails", "said so"));
+    cr_expect(!hvv_harness_refuses(&h, &plugin, "", ENXIO, "", ""));
+    cr_expect(strcmp(h.error, "it was not refused") == 0 && !h.own, "%s", h.error);
+    misdeed = SILENT;
+    cr_expect(!hvv_harness_refuses(&h, &plugin, "", EIO, "", ""), "it did not say why");
+}
+
+Test(harness, there_is_nothing_to_stop_before_publish)
+{
+    struct hvv_harness h;
+    misdeed = NONE;
+    cr_assert(hvv_harness_open(&h, &plugin, "") == 0);
+    cr_expect(hvv_harness_stop(&h) && hvv_harness_reset(&h));
+    cr_expect(subject_of(&h.dev)->resets == 0);
+    cr_expect(hvv_harness_close(&h), "%s", h.violation);
+}
+
 Test(harness, the_clock_is_the_tests)
 {
     struct hvv_harness h;

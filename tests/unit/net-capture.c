@@ -7,13 +7,13 @@
  * the disk full.
  */
 #include "capture.h"
-#include "mock-host.h"
 
 #include "leak.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <hvv/harness.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +26,7 @@
 #define HEADER 24u
 #define RECORD 16u
 #define THREADS 4u
+#define SECOND 1000000000ull
 
 /* ---- The disk -------------------------------------------------------------------------------- */
 
@@ -79,7 +80,12 @@ static int32_t create(struct hvv_device *dev)
     struct capture *capture = calloc(1, sizeof(*capture));
     capture_init(capture);
     dev->state = capture;
-    return 0;
+    return hvv_add_queues(dev, 1, 2, 2, 0);
+}
+
+static void notify(struct hvv_device *dev, uint32_t queue)
+{
+    (void)dev, (void)queue; /* it has a queue because each device has one */
 }
 
 static void stop(struct hvv_device *dev)
@@ -104,9 +110,9 @@ static int32_t run_stop(struct hvv_device *dev, struct hvv_call *call)
 }
 
 static const struct hvv_option params[] = {
-    {.name = "path", .type = HVV_OPTION_PATH, .flags = HVV_OPTION_REQUIRED},
-    {.name = "snaplen", .type = HVV_OPTION_U64, .dflt = "65535"},
-    {.name = "overwrite", .type = HVV_OPTION_BOOL, .dflt = "off"},
+    {.name = "path", .type = HVV_OPTION_PATH, .flags = HVV_OPTION_REQUIRED, .help = "the file"},
+    {.name = "snaplen", .type = HVV_OPTION_U64, .dflt = "65535", .help = "bytes of each frame"},
+    {.name = "overwrite", .type = HVV_OPTION_BOOL, .dflt = "off", .help = "an older file"},
 };
 
 static const struct hvv_command commands[] = {
@@ -116,15 +122,15 @@ static const struct hvv_command commands[] = {
 };
 
 static const struct hvv_ops ops = {
-    .size = sizeof(ops), .create = create, .stop = stop, .destroy = destroy};
+    .size = sizeof(ops), .create = create, .notify = notify, .stop = stop, .destroy = destroy};
 
 static const struct hvv_plugin plugin = {
     .size = sizeof(plugin), .name = "net", .ops = &ops, .commands = commands, .n_commands = 2,
     .command_size = sizeof(commands[0])};
 
 struct rig {
-    struct mock mock;
-    struct mock_call call; /* the last command */
+    struct hvv_harness h;
+    struct hvv_harness_call call; /* the last command */
     struct capture *capture;
     char dir[64], path[80];
 };
@@ -135,15 +141,15 @@ static void rig_open(struct rig *rig)
     snprintf(rig->dir, sizeof(rig->dir), "/tmp/hvv-capture-XXXXXX");
     cr_assert(mkdtemp(rig->dir));
     snprintf(rig->path, sizeof(rig->path), "%s/a.pcap", rig->dir);
-    cr_assert_eq(mock_open(&rig->mock, &plugin, ""), 0);
-    mock_start(&rig->mock);
-    rig->capture = rig->mock.dev.state;
+    cr_assert_eq(hvv_harness_open(&rig->h, &plugin, ""), 0);
+    hvv_harness_start(&rig->h);
+    rig->capture = rig->h.dev.state;
 }
 
 static void rig_close(struct rig *rig)
 {
     disk_stop(false);
-    cr_assert(mock_close(&rig->mock));
+    cr_assert(hvv_harness_close(&rig->h));
     unlink(rig->path);
     cr_assert_eq(rmdir(rig->dir), 0, "files are left");
 }
@@ -153,19 +159,20 @@ static int32_t start(struct rig *rig, const char *more)
 {
     char text[160];
     snprintf(text, sizeof(text), "path=%s%s", rig->path, more);
-    return mock_command(&rig->mock, &rig->call, "capture", text);
+    return hvv_harness_command(&rig->h, &rig->call, "capture", text);
 }
 
 static int32_t end(struct rig *rig)
 {
-    return mock_command(&rig->mock, &rig->call, "capture-stop", "");
+    return hvv_harness_command(&rig->h, &rig->call, "capture-stop", NULL);
 }
 
 static uint64_t result(const struct rig *rig, const char *key)
 {
-    const char *at = strstr(rig->call.results, key);
-    cr_assert(at, "no %s in '%s'", key, rig->call.results);
-    return strtoull(at + strlen(key) + 1, NULL, 10);
+    char value[32];
+    cr_assert(hvv_harness_result(&rig->call, key, value, sizeof(value)), "no %s in '%s'", key,
+              rig->call.results);
+    return strtoull(value, NULL, 10);
 }
 
 /* ---- Frames ---------------------------------------------------------------------------------- */
@@ -184,7 +191,7 @@ static bool put(struct rig *rig, uint32_t number, uint32_t bytes)
     make(data + 7, number, bytes);
     struct iovec iov[] = {{data, 12}, {data + 12, 3}, {data + 15, bytes - 8}};
     struct frame frame = {.iov = iov, .n_iov = 3, .offset = 7, .bytes = bytes};
-    return capture_frame(rig->capture, &frame, hvv_now(&rig->mock.dev));
+    return capture_frame(rig->capture, &frame, hvv_now(&rig->h.dev));
 }
 
 /* Until there is room for it. */
@@ -282,6 +289,7 @@ Test(capture, frames_of_any_size)
     for (; i < n; i++) {
         cr_assert(put(&rig, (uint32_t)i, sizes[i]));
         kept += sizes[i] < 100 ? sizes[i] : 100;
+        hvv_harness_advance(&rig.h, SECOND);
     }
     cr_assert_eq(end(&rig), 0);
     uint64_t after = wall_clock();
@@ -293,6 +301,7 @@ Test(capture, frames_of_any_size)
     for (i = 0; (got = file_next(&file, &record)); i++) {
         uint64_t time = record.seconds * 1000000000ull + record.nanoseconds;
         cr_assert(record.bytes == sizes[i] && record.kept == (sizes[i] < 100 ? sizes[i] : 100));
+        time -= i * SECOND; /* by then the device's clock was ahead */
         cr_assert(time >= before && time <= after, "not a time of this test");
         make(want, (uint32_t)i, record.kept);
         cr_assert(memcmp(got, want, record.kept) == 0);
@@ -507,7 +516,7 @@ Test(capture, ends_by_itself, .timeout = 20)
         cr_assert_eq(end(&rig), -ENOSPC);
         cr_assert(strstr(rig.call.error, "ended by itself after 5 frames: No space left"), "%s",
                   rig.call.error);
-        cr_assert(strstr(rig.mock.log, "ended after 5 frames: No space left"), "%s", rig.mock.log);
+        cr_assert(strstr(rig.h.log, "ended after 5 frames: No space left"), "%s", rig.h.log);
         cr_assert_eq(count_frames(&rig, 100), 5);
         cr_assert_eq(end(&rig), -ENOENT, "it was told");
         disk_room(INT64_MAX);
@@ -516,35 +525,22 @@ Test(capture, ends_by_itself, .timeout = 20)
     }
 }
 
-/* As long as the test has time. */
-static void wait_for(struct mock_call *call)
-{
-    bool finished = false;
-    while (!finished) {
-        pthread_mutex_lock(&call->mock->lock);
-        finished = call->finished;
-        pthread_mutex_unlock(&call->mock->lock);
-        sched_yield();
-    }
-}
-
 /* The same while capture-stop waits for the rest. */
 Test(capture, ends_early, .timeout = 20)
 {
     struct rig rig;
-    struct mock_call call = {.mock = &rig.mock};
+    struct hvv_harness_call call;
     rig_open(&rig);
     cr_assert_eq(start(&rig, ""), 0);
     disk_stop(true);
     for (uint32_t i = 0; i < 10; i++)
         put(&rig, i, 100);
-    cr_assert_eq(capture_stop(rig.capture, &rig.mock.dev, (struct hvv_call *)&call), -EINPROGRESS);
+    cr_assert_eq(hvv_harness_command_start(&rig.h, &call, "capture-stop", NULL), -EINPROGRESS);
     cr_assert_eq(end(&rig), -EBUSY);
     cr_assert_eq(start(&rig, ""), -EBUSY);
     disk_room(3 * (RECORD + 100) + 50);
     disk_stop(false);
-    wait_for(&call);
-    cr_assert_eq(call.status, -ENOSPC);
+    cr_assert_eq(hvv_harness_command_wait(&call), -ENOSPC);
     cr_assert(strstr(call.error, "the first 3 frames only: No space left"), "%s", call.error);
     cr_assert_eq(count_frames(&rig, 100), 3);
     cr_assert_eq(end(&rig), -ENOENT, "it was told");
@@ -561,7 +557,7 @@ Test(capture, the_device_goes)
     cr_assert_eq(start(&rig, ""), 0);
     for (uint32_t i = 0; i < 100; i++)
         put(&rig, i, 1000);
-    cr_assert(mock_close(&rig.mock));
+    cr_assert(hvv_harness_close(&rig.h));
     cr_assert_eq(count_frames(&rig, 1000), 100, "all that was seen is written");
     unlink(rig.path);
     rmdir(rig.dir);
@@ -572,12 +568,12 @@ Test(capture, the_device_goes)
 Test(capture, the_device_goes_while_a_command_waits)
 {
     struct rig rig;
-    struct mock_call call = {.mock = &rig.mock};
+    struct hvv_harness_call call;
     rig_open(&rig);
     cr_assert_eq(start(&rig, ""), 0);
     disk_stop(true);
     put(&rig, 0, 60);
-    cr_assert_eq(capture_stop(rig.capture, &rig.mock.dev, (struct hvv_call *)&call), -EINPROGRESS);
+    cr_assert_eq(hvv_harness_command_start(&rig.h, &call, "capture-stop", NULL), -EINPROGRESS);
     cr_assert(!call.finished);
     capture_cancel(rig.capture);
     cr_assert(call.finished && call.status == -ECANCELED);

@@ -13,10 +13,10 @@ void guest_open(struct guest *guest, const char *spec, bool start)
     guest->n = guest->next = 0;
     guest->buffer = calloc(GUEST_BUFFERS, sizeof(*guest->buffer));
     cr_assert(guest->buffer);
-    int32_t rc = mock_open(&guest->mock, hvv_plugin_v1(), spec);
-    cr_assert_eq(rc, 0, "%s: %s", spec, guest->mock.error);
+    int32_t rc = hvv_harness_open(&guest->h, hvv_plugin_v1(), spec);
+    cr_assert_eq(rc, 0, "%s: %s", spec, guest->h.error);
     if (start)
-        mock_start(&guest->mock);
+        hvv_harness_start(&guest->h);
 }
 
 void guest_check_sums(struct guest *guest)
@@ -27,19 +27,19 @@ void guest_check_sums(struct guest *guest)
                                      "rx-no-buffer", "rx-bad-frame"};
     uint64_t sum = 0;
     for (size_t i = 0; i < sizeof(tx) / sizeof(tx[0]); i++)
-        sum += mock_counter(&guest->mock, tx[i]);
-    cr_expect_eq(mock_counter(&guest->mock, "tx-frames"), sum);
+        sum += hvv_harness_counter(&guest->h, tx[i]);
+    cr_expect_eq(hvv_harness_counter(&guest->h, "tx-frames"), sum);
     sum = 0;
     for (size_t i = 0; i < sizeof(rx) / sizeof(rx[0]); i++)
-        sum += mock_counter(&guest->mock, rx[i]);
-    cr_expect_eq(mock_counter(&guest->mock, "rx-frames"), sum);
+        sum += hvv_harness_counter(&guest->h, rx[i]);
+    cr_expect_eq(hvv_harness_counter(&guest->h, "rx-frames"), sum);
 }
 
 void guest_close(struct guest *guest)
 {
-    cr_expect(mock_stop(&guest->mock));
+    cr_expect(hvv_harness_stop(&guest->h));
     guest_check_sums(guest);
-    cr_expect(mock_close(&guest->mock), "the device left something behind");
+    cr_expect(hvv_harness_close(&guest->h), "the device left something behind");
     free(guest->buffer);
 }
 
@@ -49,22 +49,24 @@ void guest_put(struct guest *guest, uint32_t n, uint32_t bytes)
     for (; n > 0; n--, guest->n++) {
         struct iovec iov = {guest->buffer[guest->n], bytes};
         memset(iov.iov_base, 0xee, bytes);
-        guest->chain[guest->n] = mock_send(&guest->mock, RX, NULL, 0, &iov, 1);
+        guest->chain[guest->n] = hvv_harness_send(&guest->h, RX, NULL, 0, &iov, 1);
+        cr_assert(guest->chain[guest->n], "the ring is full");
     }
 }
 
 void guest_post(struct guest *guest, uint32_t n, uint32_t bytes)
 {
     guest_put(guest, n, bytes);
-    mock_kick(&guest->mock, RX);
+    hvv_harness_kick(&guest->h, RX);
 }
 
-struct mock_chain *guest_send(struct guest *guest, const void *frame, uint32_t bytes)
+struct hvv_harness_chain *guest_send(struct guest *guest, const void *frame, uint32_t bytes)
 {
     static uint8_t header[GUEST_HEADER];
     struct iovec iov[2] = {{header, sizeof(header)}, {(void *)(uintptr_t)frame, bytes}};
-    struct mock_chain *chain = mock_send(&guest->mock, TX, iov, 2, NULL, 0);
-    mock_kick(&guest->mock, TX);
+    struct hvv_harness_chain *chain = hvv_harness_send(&guest->h, TX, iov, 2, NULL, 0);
+    cr_assert(chain, "the ring is full");
+    hvv_harness_kick(&guest->h, TX);
     return chain;
 }
 
@@ -73,7 +75,7 @@ uint32_t guest_receive(struct guest *guest, const uint8_t **frame)
     static const uint8_t header[GUEST_HEADER] = {[10] = 1};
     cr_assert(guest->next < guest->n, "there is no buffer to wait for");
     uint32_t i = guest->next;
-    if (!mock_wait(&guest->mock, guest->chain[i]))
+    if (!hvv_harness_wait(&guest->h, guest->chain[i]))
         return 0;
     guest->next++;
     cr_assert_gt(guest->chain[i]->written, GUEST_HEADER);

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * net-guest.h - plays guest of the net plugin with the mock host: posts receive buffers, sends
+ * net-guest.h - plays guest of the net plugin on the harness: posts receive buffers, sends
  * frames, and sees to it that the counters add up.
  */
 #ifndef NET_GUEST_H
 #define NET_GUEST_H
 
-#include "mock-host.h"
+#include <hvv/harness.h>
 
 #define GUEST_HEADER 12u
 #define GUEST_BUFFERS 640u
 #define GUEST_BUFFER_MAX 4096u
 
 struct guest {
-    struct mock mock; /* first */
+    struct hvv_harness h; /* first */
     uint32_t n;    /* buffers posted */
     uint32_t next; /* the first one not looked at */
-    struct mock_chain *chain[GUEST_BUFFERS];
+    struct hvv_harness_chain *chain[GUEST_BUFFERS];
     uint8_t (*buffer)[GUEST_BUFFER_MAX];
 };
 
@@ -33,7 +33,7 @@ void guest_put(struct guest *guest, uint32_t n, uint32_t bytes);
 void guest_post(struct guest *guest, uint32_t n, uint32_t bytes);
 
 /* Sends a frame behind an empty header, and tells the device. */
-struct mock_chain *guest_send(struct guest *guest, const void *frame, uint32_t bytes);
+struct hvv_harness_chain *guest_send(struct guest *guest, const void *frame, uint32_t bytes);
 
 /*
  * Waits for the next frame. Its bytes are in *frame, valid until guest_close(). Returns how many,

@@ -15,6 +15,7 @@
 #define FRAME_BYTES 1000u
 #define MANY 300u /* more than fit in a socket's queue or memory */
 #define IN_PLACE 2048u /* a buffer for the largest frame */
+#define PIECES 1026u     /* 1024 go in one call */
 #define BOUNCED 1526u  /* one for what usually comes, as Linux posts them */
 
 static struct guest guest;
@@ -85,7 +86,7 @@ static void both_ways(uint32_t buffer)
     const uint8_t *frame;
     guest_open(&guest, spec, true);
     guest_post(&guest, 2, buffer);
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, numbered(1), FRAME_BYTES)));
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, numbered(1), FRAME_BYTES)));
     cr_assert_eq(recv(fd, got, sizeof(got), 0), FRAME_BYTES);
     cr_assert_arr_eq(got, numbered(1), FRAME_BYTES);
     cr_assert_eq(send_own(fd, numbered(2), FRAME_BYTES), FRAME_BYTES);
@@ -94,10 +95,10 @@ static void both_ways(uint32_t buffer)
     cr_assert_arr_eq(frame, numbered(2), FRAME_BYTES);
     cr_assert_eq(guest_receive(&guest, &frame), 60);
     cr_assert_arr_eq(frame, numbered(3), 60);
-    cr_assert_eq(mock_counter(&guest.mock, "tx-sent"), 1);
-    cr_assert_eq(mock_counter(&guest.mock, "tx-bytes"), FRAME_BYTES);
-    cr_assert_eq(mock_counter(&guest.mock, "rx-received"), 2);
-    cr_assert_eq(mock_counter(&guest.mock, "rx-bytes"), FRAME_BYTES + 60);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-sent"), 1);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-bytes"), FRAME_BYTES);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-received"), 2);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-bytes"), FRAME_BYTES + 60);
     guest_close(&guest);
     close(fd);
 }
@@ -115,17 +116,17 @@ Test(net_socket, both_ways_bounced)
 Test(net_socket, frame_in_many_pieces)
 {
     int fd = bind_at(peer);
-    static uint8_t header[GUEST_HEADER], bytes[MOCK_IOV_MAX], got[MOCK_IOV_MAX];
-    struct iovec iov[MOCK_IOV_MAX] = {{header, sizeof(header)}};
-    for (size_t i = 1; i < MOCK_IOV_MAX; i++) {
+    static uint8_t header[GUEST_HEADER], bytes[PIECES], got[PIECES];
+    struct iovec iov[PIECES] = {{header, sizeof(header)}};
+    for (size_t i = 1; i < PIECES; i++) {
         bytes[i] = (uint8_t)(i * 7);
         iov[i] = (struct iovec){&bytes[i], 1};
     }
     guest_open(&guest, spec, true);
-    for (uint32_t n = MOCK_IOV_MAX - 2; n <= MOCK_IOV_MAX; n++) { /* 1024 go in one call */
-        struct mock_chain *chain = mock_send(&guest.mock, 1, iov, n, NULL, 0);
-        mock_kick(&guest.mock, 1);
-        cr_assert(mock_wait(&guest.mock, chain));
+    for (uint32_t n = PIECES - 2; n <= PIECES; n++) {
+        struct hvv_harness_chain *chain = hvv_harness_send(&guest.h, 1, iov, n, NULL, 0);
+        hvv_harness_kick(&guest.h, 1);
+        cr_assert(hvv_harness_wait(&guest.h, chain));
         cr_assert_eq(recv(fd, got, sizeof(got), 0), (ssize_t)n - 1);
         cr_assert_arr_eq(got, bytes + 1, n - 1);
     }
@@ -147,8 +148,8 @@ Test(net_socket, what_is_no_frame)
     cr_assert_eq(send_own(fd, numbered(5), FRAME_BYTES), FRAME_BYTES);
     cr_assert_eq(guest_receive(&guest, &frame), FRAME_BYTES);
     cr_assert_eq(number_of(frame), 5);
-    cr_assert_eq(mock_counter(&guest.mock, "rx-bad-frame"), 2);
-    cr_assert_eq(mock_counter(&guest.mock, "rx-too-long"), 2);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-bad-frame"), 2);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-too-long"), 2);
     guest_close(&guest);
     close(fd);
 }
@@ -164,7 +165,7 @@ Test(net_socket, too_long_for_small_buffers)
     cr_assert_eq(send_own(fd, numbered(1), FRAME_BYTES), FRAME_BYTES);
     cr_assert_eq(send_own(fd, numbered(2), 100), 100);
     cr_assert_eq(guest_receive(&guest, &frame), 100);
-    cr_assert_eq(mock_counter(&guest.mock, "rx-too-long"), 1);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-too-long"), 1);
     guest_close(&guest);
     close(fd);
 }
@@ -172,18 +173,18 @@ Test(net_socket, too_long_for_small_buffers)
 Test(net_socket, link_down)
 {
     int fd = bind_at(peer);
-    struct mock_call call;
+    struct hvv_harness_call call;
     uint8_t got[64];
     const uint8_t *frame;
     guest_open(&guest, spec, true);
     guest_post(&guest, 1, IN_PLACE);
-    cr_assert_eq(mock_command(&guest.mock, &call, "link", "state=down"), 0);
+    cr_assert_eq(hvv_harness_command(&guest.h, &call, "link", "state=down"), 0);
     for (uint32_t i = 0; i < 10; i++)
         cr_assert_eq(send_own(fd, numbered(i), 60), 60);
-    cr_assert(mock_wait_counter(&guest.mock, "rx-link-down", 10));
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, numbered(1), 60)));
+    cr_assert(hvv_harness_wait_counter(&guest.h, "rx-link-down", 10));
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, numbered(1), 60)));
     cr_assert_eq(recv(fd, got, sizeof(got), 0), -1);
-    cr_assert_eq(mock_command(&guest.mock, &call, "link", "state=up"), 0);
+    cr_assert_eq(hvv_harness_command(&guest.h, &call, "link", "state=up"), 0);
     cr_assert_eq(send_own(fd, numbered(20), 60), 60);
     cr_assert_eq(guest_receive(&guest, &frame), 60);
     cr_assert_eq(number_of(frame), 20);
@@ -199,50 +200,50 @@ Test(net_socket, peer_absent)
     const uint8_t *frame;
     guest_open(&guest, spec, true);
     guest_post(&guest, 2, IN_PLACE);
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, numbered(1), FRAME_BYTES)));
-    cr_assert_eq(mock_counter(&guest.mock, "tx-no-peer"), 1);
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, numbered(1), FRAME_BYTES)));
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-no-peer"), 1);
     for (uint32_t round = 2; round < 4; round++) { /* it comes, goes, and comes again */
         int fd = bind_at(peer);
         cr_assert_eq(send_own(fd, numbered(round), 60), 60, "%s", strerror(errno));
         cr_assert_eq(guest_receive(&guest, &frame), 60);
-        cr_assert(mock_wait(&guest.mock, guest_send(&guest, numbered(round), FRAME_BYTES)));
+        cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, numbered(round), FRAME_BYTES)));
         cr_assert_eq(recv(fd, got, sizeof(got), 0), FRAME_BYTES);
         close(fd);
-        cr_assert(mock_wait(&guest.mock, guest_send(&guest, numbered(round), FRAME_BYTES)));
-        cr_assert_eq(mock_counter(&guest.mock, "tx-no-peer"), round);
+        cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, numbered(round), FRAME_BYTES)));
+        cr_assert_eq(hvv_harness_counter(&guest.h, "tx-no-peer"), round);
         unlink(peer);
     }
-    cr_assert_eq(mock_counter(&guest.mock, "tx-sent"), 2);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-sent"), 2);
     guest_close(&guest);
 }
 
 /* Takes frames as they come and checks that none is missing. */
-static void drain(int fd, uint32_t *next, struct mock_chain *last)
+static void drain(int fd, uint32_t *next, struct hvv_harness_chain *last)
 {
     uint8_t got[2048];
     bool done = false;
     while (!done) {
-        done = last->done;
+        done = hvv_harness_done(&guest.h, last);
         while (recv(fd, got, sizeof(got), 0) == FRAME_BYTES)
             cr_assert_eq(number_of(got), (*next)++);
-        if (!done)
-            mock_wait_counter(&guest.mock, "tx-frames", mock_counter(&guest.mock, "tx-frames") + 1);
+        uint64_t frames = hvv_harness_counter(&guest.h, "tx-frames");
+        cr_assert(done || hvv_harness_wait_counter(&guest.h, "tx-frames", frames + 1));
     }
 }
 
 /* Sends more than fits, and then all of it arrives in order. */
 static void peer_full(int fd)
 {
-    struct mock_chain *last = NULL;
+    struct hvv_harness_chain *last = NULL;
     uint32_t next = 0;
     for (uint32_t i = 0; i < MANY; i++)
         last = guest_send(&guest, numbered(i), FRAME_BYTES);
-    cr_assert(!last->done, "there is no need to wait: the test is none");
-    cr_assert_lt(mock_counter(&guest.mock, "tx-frames"), MANY);
-    cr_assert(mock_rests(&guest.mock), "there is nothing to do until the peer takes frames");
+    cr_assert(!hvv_harness_done(&guest.h, last), "there is no need to wait: the test is none");
+    cr_assert_lt(hvv_harness_counter(&guest.h, "tx-frames"), MANY);
+    cr_assert(hvv_harness_rests(&guest.h), "there is nothing to do until the peer takes frames");
     drain(fd, &next, last);
     cr_assert_eq(next, MANY);
-    cr_assert_eq(mock_counter(&guest.mock, "tx-sent"), MANY);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-sent"), MANY);
 }
 
 Test(net_socket, peer_full)
@@ -269,15 +270,15 @@ Test(net_socket, peer_that_is_connected_full)
 Test(net_socket, peer_dies_full)
 {
     int fd = bind_at(peer);
-    struct mock_chain *last = NULL;
+    struct hvv_harness_chain *last = NULL;
     guest_open(&guest, spec, true);
     for (uint32_t i = 0; i < MANY; i++)
         last = guest_send(&guest, numbered(i), FRAME_BYTES);
-    cr_assert(!last->done);
+    cr_assert(!hvv_harness_done(&guest.h, last));
     close(fd);
-    cr_assert(mock_wait(&guest.mock, last));
-    cr_assert_eq(mock_counter(&guest.mock, "tx-frames"), MANY);
-    cr_assert_gt(mock_counter(&guest.mock, "tx-no-peer"), 0);
+    cr_assert(hvv_harness_wait(&guest.h, last));
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-frames"), MANY);
+    cr_assert_gt(hvv_harness_counter(&guest.h, "tx-no-peer"), 0);
     guest_close(&guest);
 }
 
@@ -287,7 +288,7 @@ Test(net_socket, stops_while_peer_is_full)
     guest_open(&guest, spec, true);
     for (uint32_t i = 0; i < MANY; i++)
         guest_send(&guest, numbered(i), FRAME_BYTES);
-    cr_assert_lt(mock_counter(&guest.mock, "tx-frames"), MANY);
+    cr_assert_lt(hvv_harness_counter(&guest.h, "tx-frames"), MANY);
     guest_close(&guest);
     close(fd);
 }
@@ -305,14 +306,14 @@ static void guest_full(uint32_t buffer)
     cr_assert(sent > 2 && sent < MANY && errno == EAGAIN);
     cr_assert_eq(guest_receive(&guest, &frame), FRAME_BYTES);
     cr_assert_eq(number_of(frame), 0);
-    cr_assert(mock_rests(&guest.mock), "there is nothing to do until the guest posts buffers");
+    cr_assert(hvv_harness_rests(&guest.h), "there is nothing to do until the guest posts buffers");
     for (uint32_t i = 1; i < sent; i++) {
         guest_post(&guest, 1, buffer);
         cr_assert_eq(guest_receive(&guest, &frame), FRAME_BYTES);
         cr_assert_eq(number_of(frame), i);
     }
-    cr_assert_eq(mock_counter(&guest.mock, "rx-received"), sent);
-    cr_assert_eq(mock_counter(&guest.mock, "rx-frames"), sent);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-received"), sent);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-frames"), sent);
     guest_close(&guest);
     close(fd);
 }
@@ -327,8 +328,8 @@ static int frame_in_wait(void)
     guest_post(&guest, 2, SMALL);
     cr_assert_eq(send_own(fd, numbered(1), FRAME_BYTES), FRAME_BYTES);
     cr_assert_eq(send_own(fd, numbered(2), FRAME_BYTES), FRAME_BYTES);
-    cr_assert(mock_settle(&guest.mock));
-    cr_assert_eq(mock_counter(&guest.mock, "rx-frames"), 0);
+    cr_assert(hvv_harness_settle(&guest.h));
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-frames"), 0);
     return fd;
 }
 
@@ -337,14 +338,14 @@ Test(net_socket, frame_needs_more_buffers)
     uint8_t got[4 * SMALL];
     int fd = frame_in_wait();
     guest_post(&guest, 6, SMALL);
-    cr_assert(mock_wait(&guest.mock, guest.chain[7]));
+    cr_assert(hvv_harness_wait(&guest.h, guest.chain[7]));
     for (uint32_t frame = 0; frame < 2; frame++) {
         for (uint32_t i = 0; i < 4; i++)
             memcpy(got + i * SMALL, guest.buffer[4 * frame + i], SMALL);
         cr_expect_eq(got[10], 4, "the frame lies in four buffers");
         cr_expect_arr_eq(got + GUEST_HEADER, numbered(frame + 1), FRAME_BYTES);
     }
-    cr_assert_eq(mock_counter(&guest.mock, "rx-received"), 2);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-received"), 2);
     guest_close(&guest);
     close(fd);
 }
@@ -352,8 +353,8 @@ Test(net_socket, frame_needs_more_buffers)
 Test(net_socket, stops_while_a_frame_waits)
 {
     int fd = frame_in_wait();
-    cr_assert(mock_stop(&guest.mock));
-    cr_assert_eq(mock_counter(&guest.mock, "rx-no-buffer"), 1);
+    cr_assert(hvv_harness_stop(&guest.h));
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-no-buffer"), 1);
     guest_close(&guest);
     close(fd);
 }
@@ -372,9 +373,9 @@ Test(net_socket, guest_full_bounced)
 
 static void refused(const char *text, int err, const char *option, const char *says)
 {
-    cr_expect_eq(mock_open(&guest.mock, hvv_plugin_v1(), text), -err, "%s", text);
-    cr_expect_str_eq(guest.mock.error_option, option);
-    cr_expect(strstr(guest.mock.error, says), "%s", guest.mock.error);
+    struct hvv_harness h;
+    cr_expect(hvv_harness_refuses(&h, hvv_plugin_v1(), text, err, option, says), "%s: %s: %s",
+              text, h.error_option, h.error);
 }
 
 Test(net_socket, files_come_and_go)
@@ -386,9 +387,7 @@ Test(net_socket, files_come_and_go)
     cr_assert_eq(stat(own, &st), 0);
     cr_assert(S_ISSOCK(st.st_mode) && (st.st_mode & 0777) == 0600);
     cr_assert_eq(stat(lock, &st), 0);
-    struct mock other;
-    cr_expect_eq(mock_open(&other, hvv_plugin_v1(), spec), -EADDRINUSE);
-    cr_expect(strstr(other.error, "is locked"), "%s", other.error);
+    refused(spec, EADDRINUSE, "path", "is locked");
     cr_assert_eq(stat(own, &st), 0);
     guest_close(&guest);
     cr_assert_eq(stat(own, &st), -1);

@@ -256,6 +256,7 @@ Test(user_spec, pings_of_ipv6)
 /* ---- The network ----------------------------------------------------------------------------- */
 
 #define BUFFER 2048u
+#define SECOND 1000000000ull
 
 static struct guest guest;
 
@@ -274,7 +275,7 @@ static void send_arp(uint16_t op, const char *from, const char *to)
     memcpy(p.arp.arp_sha, guest_mac, 6);
     memcpy(p.arp.arp_spa, &sender, 4);
     memcpy(p.arp.arp_tpa, &target, 4);
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, &p, sizeof(p))));
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, &p, sizeof(p))));
 }
 
 static uint32_t arp_sender(const uint8_t *frame)
@@ -343,8 +344,8 @@ Test(net_user, arp)
     cr_assert_eq(p->arp.ea_hdr.ar_op, htons(ARPOP_REPLY));
     cr_assert_eq(arp_sender(frame), ip_of("10.0.2.2"));
     cr_assert_arr_eq(p->eth.ether_dhost, guest_mac, 6);
-    cr_assert_eq(mock_counter(&guest.mock, "tx-sent"), 1);
-    cr_assert_eq(mock_counter(&guest.mock, "rx-received"), 1);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-sent"), 1);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-received"), 1);
     guest_close(&guest);
 }
 
@@ -359,7 +360,7 @@ static uint32_t discover(void)
     memcpy(bootp + 236, options, sizeof(options));
     uint32_t n = make_udp(&p, "0.0.0.0", 68, "255.255.255.255", 67, bootp, sizeof(bootp));
     guest_post(&guest, 1, BUFFER);
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, &p, n)));
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, &p, n)));
     const struct packet *reply = receive_ip(IPPROTO_UDP);
     const uint8_t *answer = (const uint8_t *)reply + TCP_AT + sizeof(struct udphdr);
     cr_assert_eq(reply->udp.dest, htons(68));
@@ -398,7 +399,7 @@ static void talk(struct tcp *tcp, int fd)
     cr_assert_arr_eq((const uint8_t *)in + TCP_AT + 4u * in->tcp.doff, "hello", 5);
     tcp->ack += 5;
     uint32_t n = make_tcp(&p, tcp, false, "world", 5);
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, &p, n)));
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, &p, n)));
     cr_assert_eq(recv(fd, got, sizeof(got), 0), 5);
     cr_assert_arr_eq(got, "world", 5);
 }
@@ -418,7 +419,7 @@ Test(net_user, connection_to_the_guest)
     struct tcp tcp = {"10.0.2.15", "10.0.2.2", syn->tcp.dest, syn->tcp.source, 1000,
                       ntohl(syn->tcp.seq) + 1};
     uint32_t n = make_tcp(&p, &tcp, true, "", 0);
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, &p, n)));
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, &p, n)));
     talk(&tcp, fd);
     close(fd);
     do /* the guest hears of the end */
@@ -436,12 +437,12 @@ static int connect_guest(struct tcp *tcp)
     *tcp = (struct tcp){"10.0.2.15", "10.0.2.2", htons(40000), htons(port), 1000, 0};
     send_arp(ARPOP_REQUEST, "10.0.2.15", "10.0.2.15");
     uint32_t n = make_tcp(&p, tcp, true, "", 0);
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, &p, n)));
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, &p, n)));
     const struct packet *reply = receive_ip(IPPROTO_TCP);
     cr_assert(reply->tcp.syn && reply->tcp.ack && ntohl(reply->tcp.ack_seq) == tcp->seq);
     tcp->ack = ntohl(reply->tcp.seq) + 1;
     n = make_tcp(&p, tcp, false, "", 0);
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, &p, n)));
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, &p, n)));
     int fd = accept(listener, NULL, NULL);
     cr_assert_geq(fd, 0);
     close(listener);
@@ -466,9 +467,9 @@ Test(net_user, guest_that_does_not_read)
     guest_open(&guest, "backend=user", true);
     int fd = connect_guest(&tcp);
     while (send(fd, much, sizeof(much), MSG_DONTWAIT) > 0)
-        cr_assert(mock_settle(&guest.mock));
+        cr_assert(hvv_harness_settle(&guest.h));
     cr_assert_eq(errno, EAGAIN);
-    cr_assert(mock_settle(&guest.mock), "it is looked at again and again");
+    cr_assert(hvv_harness_settle(&guest.h), "it is looked at again and again");
     close(fd);
     guest_close(&guest);
 }
@@ -487,10 +488,11 @@ Test(net_user, no_descriptor_for_a_connection)
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
     while ((taken[n] = dup(0)) >= 0)
         n++;
-    cr_assert(mock_settle(&guest.mock), "it is looked at again and again");
-    cr_assert(strstr(guest.mock.log, "cannot be taken"), "%s", guest.mock.log);
+    cr_assert(hvv_harness_settle(&guest.h), "it is looked at again and again");
+    cr_assert(strstr(guest.h.log, "cannot be taken"), "%s", guest.h.log);
     while (n > 0)
         close(taken[--n]);
+    hvv_harness_advance(&guest.h, 2 * SECOND); /* after one, with the next turn of libslirp */
     cr_assert(receive_ip(IPPROTO_TCP)->tcp.syn);
     close(fd);
     guest_close(&guest);
@@ -510,9 +512,32 @@ Test(net_user, datagrams_to_the_guest)
     cr_assert_arr_eq((const uint8_t *)in + TCP_AT + sizeof(in->udp), "question", 8);
     uint32_t n = make_udp(&p, "10.0.2.15", 53, text_of((struct in_addr){in->ip.saddr}),
                           ntohs(in->udp.source), "answer", 6);
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, &p, n)));
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, &p, n)));
     cr_assert_eq(recv(fd, got, sizeof(got), 0), 6);
     cr_assert_arr_eq(got, "answer", 6);
+    close(fd);
+    guest_close(&guest);
+}
+
+/* None is lost, and none comes before another: the kernel keeps those there is no room for here. */
+Test(net_user, datagrams_wait_for_buffers)
+{
+    enum { DATAGRAMS = 200 };
+    char spec[128];
+    uint16_t port = free_port();
+    snprintf(spec, sizeof(spec), "backend=user,hostfwd=udp:127.0.0.1:%u-10.0.2.15:53", port);
+    guest_open(&guest, spec, true);
+    int fd = connect_to(SOCK_DGRAM, port);
+    cr_assert_eq(send(fd, "first", 5, 0), 5);
+    receive_ip(IPPROTO_UDP);
+    for (uint32_t i = 0; i < DATAGRAMS; i++)
+        cr_assert_eq(send(fd, &i, sizeof(i), 0), (ssize_t)sizeof(i));
+    cr_assert(hvv_harness_settle(&guest.h), "it is looked at again and again");
+    for (uint32_t i = 0; i < DATAGRAMS; i++) {
+        const struct packet *in = receive_ip(IPPROTO_UDP);
+        cr_assert_arr_eq((const uint8_t *)in + TCP_AT + sizeof(in->udp), &i, sizeof(i));
+    }
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-no-buffer"), 0);
     close(fd);
     guest_close(&guest);
 }
@@ -524,14 +549,14 @@ Test(net_user, guest_without_buffers)
     guest_open(&guest, "backend=user", true);
     for (int i = 0; i < 100; i++)
         send_arp(ARPOP_REQUEST, "10.0.2.15", "10.0.2.2");
-    cr_assert_eq(mock_counter(&guest.mock, "rx-no-buffer"), 36);
-    cr_assert_eq(mock_counter(&guest.mock, "rx-frames"), 36, "the others are not done yet");
-    cr_assert(mock_rests(&guest.mock));
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-no-buffer"), 36);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-frames"), 36, "the others are not done yet");
+    cr_assert(hvv_harness_rests(&guest.h));
     guest_post(&guest, 65, BUFFER);
     for (int i = 0; i < 64; i++)
         cr_assert_gt(guest_receive(&guest, &frame), 0);
-    cr_assert_eq(mock_counter(&guest.mock, "rx-received"), 64);
-    cr_assert_eq(mock_counter(&guest.mock, "rx-frames"), 100);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-received"), 64);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-frames"), 100);
     send_arp(ARPOP_REQUEST, "10.0.2.15", "10.0.2.2");
     cr_assert_gt(guest_receive(&guest, &frame), 0);
     guest_close(&guest);
@@ -545,7 +570,7 @@ Test(net_user, order)
     send_arp(ARPOP_REQUEST, "10.0.2.15", "10.0.2.2");
     guest_put(&guest, 2, BUFFER);
     send_arp(ARPOP_REQUEST, "10.0.2.15", "10.0.2.3");
-    mock_kick(&guest.mock, 0);
+    hvv_harness_kick(&guest.h, 0);
     cr_assert_gt(guest_receive(&guest, &frame), 0);
     cr_assert_eq(arp_sender(frame), ip_of("10.0.2.2"));
     cr_assert_gt(guest_receive(&guest, &frame), 0);
@@ -558,8 +583,8 @@ Test(net_user, guest_goes_while_frames_wait)
     guest_open(&guest, "backend=user", true);
     for (int i = 0; i < 10; i++)
         send_arp(ARPOP_REQUEST, "10.0.2.15", "10.0.2.2");
-    cr_assert(mock_stop(&guest.mock));
-    cr_assert_eq(mock_counter(&guest.mock, "rx-no-buffer"), 10);
+    cr_assert(hvv_harness_stop(&guest.h));
+    cr_assert_eq(hvv_harness_counter(&guest.h, "rx-no-buffer"), 10);
     guest_close(&guest);
 }
 
@@ -569,10 +594,10 @@ Test(net_user, refused_frames)
     guest_open(&guest, "backend=user", true);
     frame[12] = 0x88;
     frame[13] = 0xb5;
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, frame, 1514)));
-    cr_assert_eq(mock_counter(&guest.mock, "tx-sent"), 1);
-    cr_assert(mock_wait(&guest.mock, guest_send(&guest, frame, 1515)));
-    cr_assert_eq(mock_counter(&guest.mock, "tx-refused"), 1);
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, frame, 1514)));
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-sent"), 1);
+    cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, frame, 1515)));
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-refused"), 1);
     guest_close(&guest);
 }
 
@@ -588,10 +613,10 @@ Test(net_user, number_of_sockets_is_bounded)
     for (uint16_t i = 0; i < 200; i++) {
         struct tcp tcp = {"10.0.2.15", "10.0.2.2", htons((uint16_t)(40000 + i)), htons(port), 1, 0};
         uint32_t n = make_tcp(&p, &tcp, true, "", 0);
-        cr_assert(mock_wait(&guest.mock, guest_send(&guest, &p, n)));
+        cr_assert(hvv_harness_wait(&guest.h, guest_send(&guest, &p, n)));
     }
-    cr_assert_eq(mock_counter(&guest.mock, "tx-sent"), 50);
-    cr_assert_eq(mock_counter(&guest.mock, "tx-refused"), 150);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-sent"), 50);
+    cr_assert_eq(hvv_harness_counter(&guest.h, "tx-refused"), 150);
     int fd = open("/dev/null", O_RDONLY);
     cr_assert(fd >= 0 && fd < 200);
     close(fd);
@@ -603,10 +628,10 @@ Test(net_user, number_of_sockets_is_bounded)
 Test(net_user, rests_when_idle)
 {
     guest_open(&guest, "backend=user", true);
-    cr_assert_eq(mock_timers_set(&guest.mock), 1);
+    cr_assert_eq(hvv_harness_timers(&guest.h), 1);
     guest_post(&guest, 1, BUFFER);
     send_arp(ARPOP_REQUEST, "10.0.2.15", "10.0.2.2");
-    cr_assert_eq(mock_timers_set(&guest.mock), 1);
+    cr_assert_eq(hvv_harness_timers(&guest.h), 1);
     guest_close(&guest);
 }
 
@@ -616,13 +641,11 @@ Test(net_user, rests_with_an_open_port)
     char spec[128];
     snprintf(spec, sizeof(spec), "backend=user,hostfwd=tcp:127.0.0.1:%u-:22", free_port());
     guest_open(&guest, spec, true);
-    cr_assert_eq(mock_timers_set(&guest.mock), 2);
-    guest.mock.clock_ahead = 16 * 60 * 1000000000ull;
-    for (int i = 0; i < 100 && mock_timers_set(&guest.mock) > 1; i++)
-        mock_turn(&guest.mock);
-    cr_assert_eq(mock_timers_set(&guest.mock), 1);
+    cr_assert_eq(hvv_harness_timers(&guest.h), 2);
+    hvv_harness_advance(&guest.h, 16 * 60 * SECOND);
+    cr_assert_eq(hvv_harness_timers(&guest.h), 1);
     send_arp(ARPOP_REQUEST, "10.0.2.15", "10.0.2.15"); /* something happens */
-    cr_assert_eq(mock_timers_set(&guest.mock), 2);
+    cr_assert_eq(hvv_harness_timers(&guest.h), 2);
     guest_close(&guest);
 }
 
@@ -630,10 +653,9 @@ Test(net_user, rests_with_an_open_port)
 
 static void refused(const char *spec, int err, const char *option, const char *says)
 {
-    struct mock mock;
-    cr_expect_eq(mock_open(&mock, hvv_plugin_v1(), spec), -err, "%s", spec);
-    cr_expect_str_eq(mock.error_option, option);
-    cr_expect(strstr(mock.error, says), "%s", mock.error);
+    struct hvv_harness h;
+    cr_expect(hvv_harness_refuses(&h, hvv_plugin_v1(), spec, err, option, says), "%s: %s: %s",
+              spec, h.error_option, h.error);
 }
 
 Test(net_user, options)
@@ -665,9 +687,10 @@ Test(net_user, port_in_use)
 
 Test(net_user, not_in_this_build)
 {
-    struct mock mock;
-    cr_assert_eq(mock_open(&mock, hvv_plugin_v1(), "backend=user"), -ENOTSUP);
-    cr_assert(strstr(mock.error, "no libslirp"));
+    struct hvv_harness h;
+    cr_assert(hvv_harness_refuses(&h, hvv_plugin_v1(), "backend=user", ENOTSUP, "backend",
+                                  "no libslirp"),
+              "%s: %s", h.error_option, h.error);
 }
 
 #endif

@@ -149,13 +149,21 @@ int32_t hvv_harness_create(struct hvv_harness *h, const char *options);
 int32_t hvv_harness_open(struct hvv_harness *h, const struct hvv_plugin *plugin,
                          const char *options);
 
+/*
+ * Are `options` refused as they should be: with -err (`err` is positive), `option` at fault ("" for
+ * none of them), `words` in the sentence that says why, and no violation? Leaves no device, whatever
+ * comes; `error`, `error_option` and `violation` say what did.
+ */
+bool hvv_harness_refuses(struct hvv_harness *h, const struct hvv_plugin *plugin,
+                         const char *options, int32_t err, const char *option, const char *words);
+
 /* publish(), unless that was done before, and all queues. */
 void hvv_harness_start(struct hvv_harness *h);
 
 /*
  * Stops all queues as for a guest that is paused, waits until no chain is unfinished, then reset().
  * The clock goes on to the next timer when nothing else is left to do. Chains in the rings stay.
- * False if chains were not finished in time.
+ * False if chains were not finished in time. Before publish() there is nothing to stop.
  */
 bool hvv_harness_stop(struct hvv_harness *h);
 

@@ -4,12 +4,17 @@
  * PATH. The lock ends with its process, so what a crash left behind is cleared away by the next
  * owner. Thread: builder.
  */
-#ifndef NET_CLAIM_H
-#define NET_CLAIM_H
+#ifndef PLUGINS_COMMON_CLAIM_H
+#define PLUGINS_COMMON_CLAIM_H
 
 #include <hvv/plugin.h>
 
-/* Returns the descriptor that holds the lock, or a negative errno after hvv_error_option(). */
+#define CLAIM_PATH_MAX 4000u /* bytes; with a suffix it is a path still */
+
+/*
+ * `option` names the path in errors. Returns the descriptor that holds the lock, or a negative errno
+ * after hvv_error_option().
+ */
 int claim_take(struct hvv_device *dev, const char *option, const char *path);
 
 /* Whatever is at `path` is not touched. */
