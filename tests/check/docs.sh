@@ -4,8 +4,8 @@
 # docs - the man pages say what the programs do. Every page is clean for mandoc; every option,
 # default, command, counter and event of a plugin's table is in its page, and every option in the
 # page is in the table. Every function of the SDK has a page that describes it, with its prototype,
-# and every function in a page exists. (The daemon's and the ctl's own pages are checked by their
-# unit tests.)
+# and every function in a page exists. The tutorial has the steps of the example it is about. (The
+# daemon's and the ctl's own pages are checked by their unit tests.)
 set -u
 tmp=$(mktemp -d) || exit 99
 pid=
@@ -44,12 +44,30 @@ say "docs: there are functions" "$([ "$(wc -l <"$tmp/of")" -gt 40 ] || cat "$tmp
 prototypes_in "$HVV_SOURCE"/sdk/man/*.3 >"$tmp/in"
 say "docs: functions that no page in sdk/man has the prototype of" \
     "$(LC_ALL=C comm -23 "$tmp/of" "$tmp/in")"
+awk '/^\.Sh / { on = /SYNOPSIS/ } on && /^\.F[no] hvv_/ { print $2 }' "$HVV_SOURCE"/sdk/man/*.3 |
+    LC_ALL=C sort >"$tmp/described"
+say "docs: functions that have two prototypes in sdk/man" "$(uniq -d "$tmp/described")"
+grep -E '^[a-z]' "$include/harness.h" | grep -oE '\bhvv_harness_[a-z_]+\(' | tr -d '(' |
+    LC_ALL=C sort >"$tmp/harness"
+say "docs: functions of the harness that its page does not have" \
+    "$(LC_ALL=C comm -23 "$tmp/harness" "$tmp/described")"
 grep -hoE '\bhvv_[a-z0-9_]+\(' "$include"/*.h | tr -d '(' | LC_ALL=C sort -u >"$tmp/names"
 for page in "$HVV_SOURCE"/sdk/man/*.[1-8]; do
     found=$(sed -nE '/^\.(Fn|Fo|Nm) hvv_/{s/"[^"]*"//g;p}' "$page" | grep -oE '\bhvv_[a-z0-9_]+' |
         grep -vxE 'hvv_(harness|plugin)' | LC_ALL=C sort -u | LC_ALL=C comm -23 - "$tmp/names")
     say "docs: functions that only ${page##*/} knows" "$found"
 done
+
+# ---- the tutorial: its steps have the numbers of the comments in the example ----
+steps_in_echo=$(grep -oE '^(/\*| \*)( ----)? [0-9]+\. ' "$HVV_SOURCE/sdk/examples/echo/echo.c" |
+    grep -oE '[0-9]+' | tr '\n' ' ')
+steps_in_page=$(awk '/^\.Sh / { on = /AN AFTERNOON/; done = 0 }
+    on && !done && /^\.It$/ { printf "%d ", ++n }
+    on && /^\.El/ { done = 1 }' "$HVV_SOURCE/sdk/man/hvv_plugin.7")
+differ=
+[ "$steps_in_echo" = "$steps_in_page" ] && [ "${steps_in_echo% }" != "" ] ||
+    differ="the page has $steps_in_page, echo.c has $steps_in_echo"
+say "docs: steps of the tutorial in hvv_plugin.7" "$differ"
 
 # item PAGE NAME: the text below `.It Cm NAME` in the page, as one line.
 item()
