@@ -3,7 +3,8 @@
 #
 # projects - what a third party does, with nothing but what `make install` puts in place: the
 # template (autotools, and meson if it is there) and the examples are built outside of this tree,
-# run their tests, and are loaded by the installed daemon, which adds a device of each.
+# run their tests, keep all rules of the installed checker, and are loaded by the installed daemon,
+# which adds a device of each.
 set -u
 tmp=$(mktemp -d) || exit 99
 pid=
@@ -135,11 +136,24 @@ dice --directory|needs the name of a directory
 test --meson|meson has a target called test
 NAMES
 
-# ---- the daemon takes them ----
+# ---- the checker has nothing against them ----
 mkdir plugins
+mkfifo keys # in place of an event device
 for name in "${built[@]}"; do
     find "$name" -name "$name.so" -exec cp {} plugins/ \;
 done
+for name in "${built[@]}"; do
+    if [ -n "$sanitize" ]; then
+        echo "skip sdk: the checker and $name: not with sanitizers"
+        continue
+    fi
+    options=()
+    [ "$name" != input ] || options=(keys)
+    hvisor-vhost-check-plugin "plugins/$name.so" "${options[@]}" >check.log 2>&1
+    say "the installed checker: $name keeps all rules" <(grep '^not ok' check.log || cat check.log)
+done
+
+# ---- the daemon takes them ----
 hvisor-vhost -p plugins --control "$tmp/c" --socket-dir "$tmp" 2>daemon.log &
 pid=$!
 ctl()
@@ -148,7 +162,6 @@ ctl()
 }
 ctl --wait 15 list
 say "the installed daemon starts" daemon.log
-mkfifo keys # in place of an event device
 for name in "${built[@]}"; do
     path=
     [ "$name" != input ] || path=$tmp/keys,
