@@ -130,6 +130,20 @@ static bool move(const struct daemon *d, const char *from, const char *to)
            row_fail("%s cannot be moved: %s", from, strerror(errno));
 }
 
+/* The code of a file is in the daemon. */
+static bool is_mapped(const struct daemon *d, const char *file)
+{
+    char path[64], line[1024];
+    bool found = false;
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)d->pid);
+    FILE *maps = fopen(path, "re");
+    while (maps && !found && fgets(line, sizeof(line), maps))
+        found = strstr(line, file) != NULL;
+    if (maps)
+        fclose(maps);
+    return found || row_fail("no code of %s is mapped", file);
+}
+
 static void side_by_side(struct daemon *d)
 {
     row_at_end(close_all, NULL);
@@ -139,6 +153,7 @@ static void side_by_side(struct daemon *d)
     MUST(move(d, "later.so", "p/good-10.so") && gets(d, "before", "1.9"));
     MUST(rescan(d) && gets(d, "new", "1.10") && front_open(&new, d, "new"));
     MUST(both_work("with both versions") && has_version(d, "old", "1.9"));
+    MUST(is_mapped(d, "p/ok-version-9.so") && is_mapped(d, "p/good-10.so"));
 
     MUST(retire(d, "1.10") && both_work("with the newer one retired"));
     MUST(gets(d, "after", "1.9") && has_version(d, "new", "1.10"));
@@ -151,10 +166,33 @@ static void side_by_side(struct daemon *d)
     MUST(has_version(d, "before", "1.9"));
 }
 
+/* A command of the client does its work. */
+static bool operates(const struct daemon *d, const char *a, const char *b, const char *c,
+                     const char *e)
+{
+    static struct output o;
+    return ctl(&o, d, a, b, c, e, NULL) &&
+           (o.code == 0 || row_fail("hvisor-vhost-ctl %s %s: %s", a, b, o.err));
+}
+
+/* Both files are there from the start, and the operator has the client. */
+static void at_start(struct daemon *d)
+{
+    MUST(operates(d, "add", "good:id=a", NULL, NULL) && has_version(d, "a", "1.10"));
+    MUST(operates(d, "plugins", "--retire", "good", "1.10"));
+    MUST(operates(d, "add", "good:id=b", NULL, NULL) && has_version(d, "b", "1.9"));
+    MUST(operates(d, "remove", "a", NULL, NULL));
+    MUST(operates(d, "add", "good:id=a", NULL, NULL) && has_version(d, "a", "1.9"));
+    MUST(daemon_stop(d) && daemon_start(d)); /* it forgets what was retired */
+    MUST(operates(d, "add", "good:id=a", NULL, NULL) && has_version(d, "a", "1.10"));
+}
+
 int main(int argc, char **argv)
 {
     static const char *const names[] = {"ok-version-9.so", "ok-version-10.so", NULL};
-    static const struct daemon_options options = {.plugins = names, .no_start = true};
-    static const struct row rows[] = {{"versions-side-by-side", side_by_side, &options, NULL}};
-    return report_run(argc, argv, rows, 1);
+    static const struct daemon_options options = {.plugins = names, .no_start = true},
+                                       started = {.plugins = names};
+    static const struct row rows[] = {{"versions-side-by-side", side_by_side, &options, NULL},
+                                      {"versions-at-start", at_start, &started, NULL}};
+    return report_run(argc, argv, rows, sizeof(rows) / sizeof(rows[0]));
 }

@@ -256,6 +256,37 @@ bool evil_hung_up(struct fe *fe, const char *what)
     return fe_wait_hangup(fe) == 0 || row_fail("the daemon did not hang up after %s", what);
 }
 
+uint32_t evil_usual_size(uint32_t request)
+{
+    switch (request) {
+    case VHU_SET_OWNER:
+    case VHU_RESET_OWNER:
+    case VHU_GET_FEATURES:
+    case VHU_GET_PROTOCOL_FEATURES:
+    case VHU_SET_BACKEND_REQ_FD:
+    case VHU_RESET_DEVICE:
+    case VHU_GET_QUEUE_NUM:
+    case VHU_GET_MAX_MEM_SLOTS:
+    case VHU_GET_STATUS:
+        return 0;
+    case VHU_SET_VRING_ADDR:
+    case VHU_ADD_MEM_REG:
+    case VHU_REM_MEM_REG:
+        return 40;
+    case VHU_GET_CONFIG:
+    case VHU_SET_CONFIG:
+        return 12;
+    default:
+        return 8;
+    }
+}
+
+bool evil_connect_speaking(struct world *w, struct fe *fe)
+{
+    return evil_connect(w, fe) &&
+           (fe_negotiate(fe, FE_BIT(VHU_F_PROTOCOL_FEATURES) | FE_BIT(32), EVIL_PROTO) == 0 ||
+            row_fail("%s", fe->error));
+}
 int evil_region(struct blkdev *dev, uint64_t gpa, uint64_t bytes)
 {
     struct guestmem_spec spec = {.size = bytes, .gpa = gpa, .uva = gpa + GUESTMEM_FAKE_UVA};

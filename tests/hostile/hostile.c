@@ -331,8 +331,9 @@ static void run_table(struct world *w, const struct evil_row *row, char **names)
 
 int main(int argc, char **argv)
 {
-    static const struct evil_row *const tables[] = {ring_rows, message_rows, memory_rows,
-                                                    signal_rows, host_rows};
+    static const struct evil_row *const tables[] = {ring_rows, handshake_rows, message_rows,
+                                                    number_rows, memory_rows, signal_rows,
+                                                    host_rows};
     struct world *w = &world;
     uint64_t start = clock_ns();
     (void)argc;

@@ -5,9 +5,10 @@
  *     hostile.c     the world: daemon, neighbour, row runner, what is checked after every row
  *     churn.c       verified I/O from a thread of its own, with latencies: the neighbour's and ours
  *     evil.c        tools of the rows: raw descriptors and messages, what a broken device shows
- *     row-ring.c    rings and descriptors         row-message.c   the message stream
- *     row-memory.c  guest memory                  row-signal.c    kick, call and error descriptors
- *     row-host.c    floods, removal, plugins, images
+ *     row-ring.c    rings and descriptors         row-handshake.c  the way to a running ring
+ *     row-memory.c  guest memory                  row-message.c    the message stream
+ *     row-host.c    floods, removal, plugins,     row-number.c     numbers in messages
+ *                   images                        row-signal.c     kick, call, error descriptors
  *
  * Rows are named after the class of attack they belong to (c01 to c31, a numbering of published
  * flaws of virtio back-ends). They run on the main thread, against each kind of disk they name, all
@@ -91,7 +92,8 @@ struct evil_row {
     const void *arg;
 };
 
-extern const struct evil_row ring_rows[], message_rows[], memory_rows[], signal_rows[], host_rows[];
+extern const struct evil_row ring_rows[], handshake_rows[], message_rows[], number_rows[],
+    memory_rows[], signal_rows[], host_rows[];
 
 /* ---- evil.c ---------------------------------------------------------------------------------- */
 
@@ -141,6 +143,19 @@ bool evil_has(const char *text, const char *parts);
 /* Requests that read or write `len` bytes in a region, `n` of them, submitted. */
 bool evil_burst(struct blkdev *dev, unsigned n, uint32_t type, const struct ring_seg *seg,
                 uint32_t len);
+
+/* Flags of a message, and of one that has to be answered. */
+#define SAY VHU_FLAG_VERSION
+#define ASK (VHU_FLAG_VERSION | VHU_FLAG_NEED_REPLY)
+/* The protocol features that rows about messages ask for. */
+#define EVIL_PROTO                                                                                 \
+    (FE_BIT(VHU_PF_MQ) | FE_BIT(VHU_PF_REPLY_ACK) | FE_BIT(VHU_PF_BACKEND_REQ) |                   \
+     FE_BIT(VHU_PF_CONFIG) | FE_BIT(VHU_PF_RESET_DEVICE) | FE_BIT(VHU_PF_CONFIGURE_MEM_SLOTS) |    \
+     FE_BIT(VHU_PF_STATUS))
+/* The bytes that a request has, or the least of them. */
+uint32_t evil_usual_size(uint32_t request);
+/* Connected, with these protocol features and no ring. */
+bool evil_connect_speaking(struct world *w, struct fe *fe);
 
 #define GPA_FAR (BLKDEV_GPA + (1ull << 34))
 
