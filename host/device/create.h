@@ -8,10 +8,8 @@
 #ifndef HOST_DEVICE_CREATE_H
 #define HOST_DEVICE_CREATE_H
 
+#include "conf/host-options.h"
 #include "device/device.h"
-
-/* Options every device has, whatever its plugin. */
-extern const struct option_table host_options;
 
 struct slot;
 

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * interpose.c - see interpose.h. Any thread. Headers that declare what is wrapped are left out on
- * purpose, since each has its own idea of the types.
- *
- * Not in the table: what cannot fail for a reason from outside (close, munmap, mutexes).
- */
+/* interpose.c - see interpose.h; calls.h has the table of calls. Any thread. */
 #include "interpose.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <pthread.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -49,12 +41,12 @@ struct interpose_left interpose_left(void)
 
 #else
 
-#define EXPORT __attribute__((visibility("default")))
+typedef pthread_t thread_id;
+typedef pthread_attr_t thread_attr;
 #define CALLER __builtin_return_address(0)
-
-typedef long ssize;
-typedef long offset;
-typedef unsigned len32; /* socklen_t, mode_t */
+#define FAILS(NAME) fails(#NAME, CALLER)
+#define NEXT(NAME) dlsym(RTLD_NEXT, #NAME)
+#include "calls.h"
 
 /* ---- Whether a call fails -------------------------------------------------------------------- */
 
@@ -98,159 +90,12 @@ bool interpose_disarm(void)
     return fault.failed;
 }
 
-/* ---- The table ------------------------------------------------------------------------------- */
+/* ---- The calls ------------------------------------------------------------------------------- */
 
-/*
- * F: returns -1, or another value, and sets errno. E: returns the error number itself.
- *        type, name, parameters, arguments, failing value, errno
- */
-#define TABLE(F, E)                                                                                \
-    F(int, socket, (int a, int b, int c), (a, b, c), -1, EMFILE)                                   \
-    F(int, socketpair, (int a, int b, int c, int *d), (a, b, c, d), -1, EMFILE)                    \
-    F(int, bind, (int fd, const void *a, len32 n), (fd, a, n), -1, EADDRINUSE)                     \
-    F(int, listen, (int fd, int n), (fd, n), -1, EADDRINUSE)                                       \
-    F(int, accept4, (int fd, void *a, len32 *n, int f), (fd, a, n, f), -1, EMFILE)                 \
-    F(int, connect, (int fd, const void *a, len32 n), (fd, a, n), -1, ECONNREFUSED)                \
-    F(int, setsockopt, (int fd, int l, int o, const void *v, len32 n), (fd, l, o, v, n), -1,       \
-      ENOBUFS)                                                                                     \
-    F(int, getsockname, (int fd, void *a, len32 *n), (fd, a, n), -1, ENOBUFS)                      \
-    F(ssize, recvmsg, (int fd, void *m, int f), (fd, m, f), -1, ENOMEM)                            \
-    F(ssize, sendmsg, (int fd, const void *m, int f), (fd, m, f), -1, ENOBUFS)                     \
-    F(ssize, read, (int fd, void *p, size_t n), (fd, p, n), -1, EIO)                               \
-    F(ssize, write, (int fd, const void *p, size_t n), (fd, p, n), -1, EIO)                        \
-    F(ssize, pread, (int fd, void *p, size_t n, offset o), (fd, p, n, o), -1, EIO)                 \
-    F(ssize, pread64, (int fd, void *p, size_t n, offset o), (fd, p, n, o), -1, EIO)               \
-    F(ssize, pwrite, (int fd, const void *p, size_t n, offset o), (fd, p, n, o), -1, EIO)          \
-    F(ssize, pwrite64, (int fd, const void *p, size_t n, offset o), (fd, p, n, o), -1, EIO)        \
-    F(int, stat, (const char *p, void *s), (p, s), -1, EACCES)                                     \
-    F(int, stat64, (const char *p, void *s), (p, s), -1, EACCES)                                   \
-    F(int, lstat, (const char *p, void *s), (p, s), -1, EACCES)                                    \
-    F(int, lstat64, (const char *p, void *s), (p, s), -1, EACCES)                                  \
-    F(int, fstat, (int fd, void *s), (fd, s), -1, EIO)                                             \
-    F(int, fstat64, (int fd, void *s), (fd, s), -1, EIO)                                           \
-    F(int, fstatat, (int fd, const char *p, void *s, int f), (fd, p, s, f), -1, EACCES)            \
-    F(int, fstatat64, (int fd, const char *p, void *s, int f), (fd, p, s, f), -1, EACCES)          \
-    F(int, statx, (int fd, const char *p, int f, unsigned m, void *s), (fd, p, f, m, s), -1,       \
-      EACCES)                                                                                      \
-    F(int, fstatfs, (int fd, void *s), (fd, s), -1, EIO)                                           \
-    F(int, fstatfs64, (int fd, void *s), (fd, s), -1, EIO)                                         \
-    F(int, access, (const char *p, int m), (p, m), -1, EACCES)                                     \
-    F(int, ftruncate, (int fd, offset n), (fd, n), -1, EIO)                                        \
-    F(int, ftruncate64, (int fd, offset n), (fd, n), -1, EIO)                                      \
-    F(int, fallocate, (int fd, int m, offset o, offset n), (fd, m, o, n), -1, ENOSPC)              \
-    F(int, fallocate64, (int fd, int m, offset o, offset n), (fd, m, o, n), -1, ENOSPC)            \
-    E(int, posix_fallocate, (int fd, offset o, offset n), (fd, o, n), ENOSPC)                      \
-    F(int, flock, (int fd, int op), (fd, op), -1, ENOLCK)                                          \
-    F(int, chmod, (const char *p, len32 m), (p, m), -1, EPERM)                                     \
-    F(int, fchmod, (int fd, len32 m), (fd, m), -1, EPERM)                                          \
-    F(int, mkdir, (const char *p, len32 m), (p, m), -1, EACCES)                                    \
-    F(int, rename, (const char *a, const char *b), (a, b), -1, EACCES)                             \
-    F(ssize, readlink, (const char *p, char *b, size_t n), (p, b, n), -1, EACCES)                  \
-    F(int, symlink, (const char *a, const char *b), (a, b), -1, ENOSPC)                            \
-    F(int, posix_openpt, (int f), (f), -1, ENOSPC)                                                 \
-    F(int, grantpt, (int fd), (fd), -1, EACCES)                                                    \
-    F(int, unlockpt, (int fd), (fd), -1, EIO)                                                      \
-    E(int, ptsname_r, (int fd, char *b, size_t n), (fd, b, n), ENOTTY)                             \
-    F(int, tcgetattr, (int fd, void *t), (fd, t), -1, EIO)                                         \
-    F(int, tcsetattr, (int fd, int a, const void *t), (fd, a, t), -1, EIO)                         \
-    F(char *, realpath, (const char *p, char *b), (p, b), NULL, EACCES)                            \
-    F(char *, getcwd, (char *b, size_t n), (b, n), NULL, ENOENT)                                   \
-    F(void *, opendir, (const char *p), (p), NULL, EMFILE)                                         \
-    F(FILE *, fopen, (const char *p, const char *m), (p, m), NULL, EMFILE)                         \
-    F(FILE *, fopen64, (const char *p, const char *m), (p, m), NULL, EMFILE)                       \
-    F(FILE *, fdopen, (int fd, const char *m), (fd, m), NULL, ENOMEM)                              \
-    F(FILE *, open_memstream, (char **p, size_t *n), (p, n), NULL, ENOMEM)                         \
-    F(void *, mmap, (void *p, size_t n, int r, int f, int fd, offset o), (p, n, r, f, fd, o),      \
-      (void *)-1, ENOMEM)                                                                          \
-    F(void *, mmap64, (void *p, size_t n, int r, int f, int fd, offset o), (p, n, r, f, fd, o),    \
-      (void *)-1, ENOMEM)                                                                          \
-    F(int, mprotect, (void *p, size_t n, int r), (p, n, r), -1, ENOMEM)                            \
-    F(int, mlock, (const void *p, size_t n), (p, n), -1, ENOMEM)                                   \
-    F(int, memfd_create, (const char *p, unsigned f), (p, f), -1, EMFILE)                          \
-    F(int, epoll_create1, (int f), (f), -1, EMFILE)                                                \
-    F(int, epoll_ctl, (int e, int op, int fd, void *v), (e, op, fd, v), -1, ENOMEM)                \
-    F(int, eventfd, (unsigned n, int f), (n, f), -1, EMFILE)                                       \
-    F(int, timerfd_create, (int c, int f), (c, f), -1, EMFILE)                                     \
-    F(int, signalfd, (int fd, const void *m, int f), (fd, m, f), -1, EMFILE)                       \
-    F(int, inotify_init1, (int f), (f), -1, EMFILE)                                                \
-    F(int, pipe, (int *p), (p), -1, EMFILE)                                                        \
-    F(int, pipe2, (int *p, int f), (p, f), -1, EMFILE)                                             \
-    F(int, dup, (int fd), (fd), -1, EMFILE)                                                        \
-    F(int, dup2, (int a, int b), (a, b), -1, EMFILE)                                               \
-    F(int, dup3, (int a, int b, int f), (a, b, f), -1, EMFILE)                                     \
-    F(ssize, getrandom, (void *p, size_t n, unsigned f), (p, n, f), -1, EINTR)                     \
-    E(int, pthread_create, (pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *x),   \
-      (t, a, f, x), EAGAIN)
-
-/* The address of libc's function NAME, looked up at its first call. */
-#define REAL(TYPE, NAME, PARAMS)                                                                   \
-    static TYPE(*real) PARAMS;                                                                     \
-    if (!real)                                                                                     \
-        real = (TYPE(*) PARAMS)dlsym(RTLD_NEXT, #NAME);
-
-#define WRAP_F(TYPE, NAME, PARAMS, ARGS, BAD, ERR)                                                 \
-    EXPORT TYPE NAME PARAMS;                                                                       \
-    TYPE NAME PARAMS                                                                               \
-    {                                                                                              \
-        if (fails(#NAME, CALLER)) {                                                                \
-            errno = ERR;                                                                           \
-            return BAD;                                                                            \
-        }                                                                                          \
-        REAL(TYPE, NAME, PARAMS)                                                                   \
-        return real ARGS;                                                                          \
-    }
-
-#define WRAP_E(TYPE, NAME, PARAMS, ARGS, ERR)                                                      \
-    EXPORT TYPE NAME PARAMS;                                                                       \
-    TYPE NAME PARAMS                                                                               \
-    {                                                                                              \
-        if (fails(#NAME, CALLER))                                                                  \
-            return ERR;                                                                            \
-        REAL(TYPE, NAME, PARAMS)                                                                   \
-        return real ARGS;                                                                          \
-    }
-
-TABLE(WRAP_F, WRAP_E)
-
-/* Variable arguments: all of them are passed on, wanted or not. */
-#define WRAP_OPEN(NAME, PARAMS, ARGS, LAST)                                                        \
-    EXPORT int NAME PARAMS;                                                                        \
-    int NAME PARAMS                                                                                \
-    {                                                                                              \
-        if (fails(#NAME, CALLER)) {                                                                \
-            errno = EMFILE;                                                                        \
-            return -1;                                                                             \
-        }                                                                                          \
-        va_list args;                                                                              \
-        va_start(args, LAST);                                                                      \
-        unsigned mode = va_arg(args, unsigned);                                                    \
-        va_end(args);                                                                              \
-        REAL(int, NAME, PARAMS)                                                                    \
-        return real ARGS;                                                                          \
-    }
-#define WRAP_CONTROL(NAME, TYPE, ERR)                                                              \
-    EXPORT int NAME(int fd, TYPE command, ...);                                                    \
-    int NAME(int fd, TYPE command, ...)                                                            \
-    {                                                                                              \
-        if (fails(#NAME, CALLER)) {                                                                \
-            errno = ERR;                                                                           \
-            return -1;                                                                             \
-        }                                                                                          \
-        va_list args;                                                                              \
-        va_start(args, command);                                                                   \
-        void *more = va_arg(args, void *);                                                         \
-        va_end(args);                                                                              \
-        REAL(int, NAME, (int, TYPE, ...))                                                          \
-        return real(fd, command, more);                                                            \
-    }
-
-WRAP_OPEN(open, (const char *path, int how, ...), (path, how, mode), how)
-WRAP_OPEN(open64, (const char *path, int how, ...), (path, how, mode), how)
-WRAP_OPEN(openat, (int dir, const char *path, int how, ...), (dir, path, how, mode), how)
-WRAP_OPEN(openat64, (int dir, const char *path, int how, ...), (dir, path, how, mode), how)
-WRAP_CONTROL(fcntl, int, ENOLCK)
-WRAP_CONTROL(fcntl64, int, ENOLCK)
-WRAP_CONTROL(ioctl, unsigned long, ENOMEM)
+CALLS(WRAP_F, WRAP_E)
+CALLS_VARIADIC(WRAP_OPEN, WRAP_OPENAT, WRAP_CONTROL)
+WRAP_F(ssize, read, (int fd, void *p, size_t n), (fd, p, n), -1, EIO)
+WRAP_F(ssize, write, (int fd, const void *p, size_t n), (fd, p, n), -1, EIO)
 
 /* ---- Memory: what is not freed --------------------------------------------------------------- */
 

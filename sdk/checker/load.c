@@ -6,6 +6,7 @@
  * not insist on. At the end the loader itself has its say, so that the two cannot differ.
  */
 #include "check.h"
+#include "conf/host-options.h"
 #include "conf/options.h"
 #include "plugin/loader.h"
 
@@ -21,14 +22,6 @@
 
 /* What ABI 1.0 had: the least a struct may have. */
 #define LEAST(TYPE, LAST) (offsetof(TYPE, LAST) + sizeof(((TYPE *)NULL)->LAST))
-
-/* Options that each device has from the host: a plugin's cannot have the same name. */
-static const struct hvv_option hosts[] = {
-    {.name = "id", .help = "-"},   {.name = "socket", .help = "-"}, {.name = "zone", .help = "-"},
-    {.name = "addr", .help = "-"}, {.name = "irq", .help = "-"},    {.name = "inband", .help = "-"},
-};
-static const struct option_table host_table = {hosts, sizeof(hosts) / sizeof(hosts[0]),
-                                               sizeof(hosts[0]), "host"};
 
 /* ---- Syntax ---------------------------------------------------------------------------------- */
 
@@ -200,7 +193,7 @@ static void check_plugin_options(const struct hvv_plugin *p)
     check_options("options", p->name, p->options, p->n_options, p->option_size);
     for (uint32_t i = 0; i < p->n_options; i++) {
         const char *name = option_at(&table, i)->name;
-        if (name && option_find(&host_table, name))
+        if (name && option_find(&host_options, name))
             found("options", "%s is an option that each device has from the host: rename it", name);
     }
 }
@@ -339,7 +332,7 @@ void group_host(struct child *child)
 {
     struct error error = {0};
     struct plugin *plugin;
-    if (loader_open(child->path, CAPS_KNOWN, &host_table, &plugin, &error) < 0)
+    if (loader_open(child->path, CAPS_KNOWN, &host_options, &plugin, &error) < 0)
         found("entry", "the host refuses it: %s", error.text);
     else
         loader_free(plugin);

@@ -58,8 +58,8 @@ allow sdk/examples/rng sdk/examples/rng/ sdk/include/
 allow sdk/harness sdk/harness/ 'host/conf/(option|options|path|similar|spec)\.' \
     'host/util/error\.' sdk/include/
 # The checker has the host's loader, so that the two cannot differ.
-allow sdk/checker sdk/checker/ 'host/plugin/(elf|loader)\.' 'host/conf/(option|options|spec)\.' \
-    'host/util/error\.' sdk/include/
+allow sdk/checker sdk/checker/ 'host/plugin/(elf|loader)\.' \
+    'host/conf/(host-options|option|options|spec)\.' 'host/util/error\.' sdk/include/
 for plugin in plugins/*/; do
     allow "${plugin%/}" "$plugin" plugins/common/ sdk/include/
 done
