@@ -17,7 +17,7 @@ all=${HVV_TEST_ALL:-0}
 read -ra cc <<< "${CC:-gcc}"
 # shellcheck disable=SC2034
 guest=$source/tests/guest
-limit=60            # seconds for anything to happen
+limit=180           # seconds for anything to happen
 tmp=
 child=              # the row under way
 failed=0

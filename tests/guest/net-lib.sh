@@ -4,7 +4,6 @@
 # net-lib.sh - what the tests of network devices with real guests share, beside lib.sh.
 # shellcheck disable=SC2154    # dir, guest and others come from lib.sh
 
-limit=180           # seconds for anything to happen: much goes on in these
 megabytes=20
 # shellcheck disable=SC2034
 [ "$all" != 1 ] || megabytes=100
