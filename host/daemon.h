@@ -16,7 +16,9 @@
 #include <sys/queue.h>
 
 struct builder;
+struct overdue;
 struct registry;
+struct request;
 struct server;
 struct trap;
 struct zones;
@@ -35,10 +37,14 @@ struct daemon {
     struct device_list devices; /* published and quiescing ones */
     struct zones *zones;
     struct trap *trap;         /* or NULL: no trap socket */
+    struct overdue *overdue;   /* or NULL: nobody looks for callbacks that do not return */
     struct names *names;       /* ids in use, also by requests under way */
+    LIST_HEAD(, request) removing; /* removals under way */
     unsigned requests;         /* under way on the builder: adds, removals, looks at plugins */
     bool stopping;             /* nothing more is added */
     void (*quiet)(struct daemon *daemon); /* stopping, and the last request ended; main.c */
+    /* A removal has to wait for the builder, see request_remove(); methods.c. Or NULL. */
+    void (*late)(struct request *request, const char *why);
 };
 
 /*

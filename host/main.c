@@ -11,26 +11,33 @@
 #include "device/names.h"
 #include "device/request.h"
 #include "memory/sigbus.h"
+#include "plugin/overdue.h"
 #include "plugin/registry.h"
 #include "plugin/services.h"
 #include "transport/hvisor/hvisor.h"
 #include "transport/trap/trap.h"
 #include "util/container.h"
+#include "util/crash.h"
 #include "util/patience.h"
 #include "util/ready.h"
 #include "zone/zone.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+
+#define ENDINGS_MAX 12u /* times stuck_seconds that a shutdown may take */
 
 struct process {
     struct conf conf;
     struct daemon daemon;
     struct zones zones;
     struct signal_watch *term, *interrupt;
+    struct timer *ending; /* runs while the daemon shuts down */
+    unsigned endings;     /* how often it has fired */
     struct hvv_task first;
     struct error error; /* why the daemon did not start */
 };
@@ -92,14 +99,58 @@ static void remove_all(struct daemon *daemon)
         log_error("cannot shut down: %s", error.text);
 }
 
+/* What a shutdown waits for, or does no longer: who does not return, who does not finish. */
+static void say_what_is_left(struct daemon *daemon, const char *how)
+{
+    const struct overdue_call *call = NULL;
+    struct device *dev;
+    char held[256];
+    while ((call = overdue_next(daemon, call)))
+        log_write(HVV_LOG_WARNING, call->device[0] ? call->device : NULL,
+                  "%s: %s has not returned for %" PRIu64 " s on thread %s", how, call->text,
+                  overdue_seconds(call), call->thread);
+    TAILQ_FOREACH(dev, &daemon->devices, link) {
+        device_held(dev, held, sizeof(held));
+        if (held[0])
+            log_write(HVV_LOG_WARNING, dev->id, "%s: plugin %s %s (%s) has not finished %s", how,
+                      dev->plugin->info.name, dev->plugin->info.version, dev->plugin->path, held);
+    }
+}
+
+__attribute__((noreturn)) static void end_at_once(struct daemon *daemon, const char *why)
+{
+    say_what_is_left(daemon, "left behind");
+    log_error("%s: ending without draining", why);
+    _exit(1);
+}
+
+static void still_ending(void *arg)
+{
+    struct process *p = arg;
+    uint64_t period = p->conf.stuck_seconds * 1000000000ull;
+    char text[64];
+    if (++p->endings == ENDINGS_MAX) {
+        snprintf(text, sizeof(text), "not ended within %u s", ENDINGS_MAX * p->conf.stuck_seconds);
+        end_at_once(&p->daemon, text);
+    }
+    if (p->endings == 1) {
+        say_what_is_left(&p->daemon, "waited for");
+        log_warning("still shutting down; it ends at a second signal, or in %u s",
+                    (ENDINGS_MAX - 1) * p->conf.stuck_seconds);
+    }
+    timer_set(p->ending, period);
+}
+
 static int shut_down(struct daemon *daemon, bool force, struct error *error)
 {
+    struct process *p = container_of(daemon, struct process, daemon);
     if (!force && refuse_while_bound(daemon, error) < 0)
         return -error->err;
     if (!daemon->stopping) {
         daemon->stopping = true;
         ready_notify("STOPPING=1");
         log_info("shutting down");
+        timer_set(p->ending, p->conf.stuck_seconds * 1000000000ull);
         if (daemon->requests == 0)
             remove_all(daemon);
     }
@@ -111,8 +162,9 @@ static void on_signal(void *arg, int signum)
     struct daemon *daemon = arg;
     struct error error = {0};
     if (daemon->stopping) {
-        log_error("second signal %d: ending without draining", signum);
-        _exit(1);
+        char why[32];
+        snprintf(why, sizeof(why), "second signal %d", signum);
+        end_at_once(daemon, why);
     }
     shut_down(daemon, true, &error);
 }
@@ -156,7 +208,12 @@ static int start(struct process *p)
     zones_init(d->zones, d);
     d->loop = loop_new();
     d->names = names_new();
-    if (!d->loop || !d->names)
+    d->late = methods_removed_late;
+    if (d->loop) {
+        d->overdue = overdue_new(d);
+        p->ending = timer_new(d->loop, still_ending, p);
+    }
+    if (!d->overdue || !p->ending || !d->names)
         return error_set(&p->error, ENOMEM, "out of memory");
     if (mkdir(p->conf.socket_dir, 0755) < 0 && errno != EEXIST)
         return error_set(&p->error, errno, "socket directory %s cannot be made: %s",
@@ -242,6 +299,8 @@ static void end(struct process *p)
     }
     registry_free(d->registry);
     names_free(d->names);
+    overdue_free(d->overdue);
+    timer_free(p->ending);
     loop_free(d->loop);
     conf_clear(&p->conf);
 }
@@ -258,7 +317,9 @@ int main(int argc, char **argv)
             log_use_syslog("hvisor-vhost");
         signal(SIGPIPE, SIG_IGN);
         block_signals(SIG_BLOCK); /* inherited by all threads: signals come to this one */
-        rc = sigbus_install();
+        rc = crash_install(p.conf.syslog);
+        if (rc == 0)
+            rc = sigbus_install();
     }
     if (rc == 0)
         rc = start(&p);

@@ -4,6 +4,7 @@
 
 #include "control/server.h"
 #include "device/create.h"
+#include "plugin/overdue.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -45,9 +46,22 @@ json_t *describe_device(const struct device *dev)
     set_text(object, "version", dev->plugin->info.version);
     set_text(object, "state", device_state_name(dev->state));
     json_object_set_new(object, "broken", broken_text(dev));
+    set_text(object, "stuck", dev->stuck_told ? dev->stuck_text : NULL);
     set_text(object, "transport", dev->transport->name);
     dev->transport->describe(dev, say_transport, object);
     return object;
+}
+
+json_t *describe_stuck(const struct daemon *daemon)
+{
+    const struct overdue_call *call = NULL;
+    json_t *list = json_array();
+    while ((call = overdue_next(daemon, call)))
+        json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:I}", "device", call->device,
+                                              "thread", call->thread, "callback",
+                                              reply_text(call->text), "seconds",
+                                              (json_int_t)overdue_seconds(call)));
+    return list;
 }
 
 static json_t *hex(uint64_t value)
@@ -187,6 +201,8 @@ json_t *describe_stats(const struct device *dev)
         set_count(object, "bytes_out", &s->bytes_out);
         set_count(object, "interrupts", &s->interrupts);
         set_count(object, "errors", &s->errors);
+        uint32_t held = atomic_load_explicit(&dev->queues[i].vq->in_flight, memory_order_relaxed);
+        json_object_set_new(object, "held", json_integer(held));
         json_object_set_new(object, "counters", describe_counters(dev, i));
         json_array_append_new(queues, object);
     }

@@ -12,6 +12,8 @@
 #include <jansson.h>
 
 json_t *describe_device(const struct device *dev);        /* a line of device.list */
+/* The callbacks of plugins that do not return, also of devices that are not there yet. */
+json_t *describe_stuck(const struct daemon *daemon);
 json_t *describe_device_fully(const struct device *dev);  /* device.show */
 json_t *describe_stats(const struct device *dev);
 /* All plugins, or those called `name`, and the files that were refused. */

@@ -48,7 +48,21 @@ static void added(struct request *request)
 
 static void removed(struct request *request)
 {
-    answer_request(request, "removed", false);
+    if (request->late)
+        request_free(request); /* it was answered */
+    else
+        answer_request(request, "removed", false);
+}
+
+/* No guest has the devices any more, and they go as soon as they can: that is an answer. */
+void methods_removed_late(struct request *request, const char *why)
+{
+    if (request->done != removed)
+        return; /* nobody asked: the daemon ends */
+    json_t *list = json_array();
+    for (size_t i = 0; i < request->n; i++)
+        json_array_append_new(list, json_string(request->ids[i]));
+    reply_result(request->arg, json_pack("{s:o,s:o}", "removed", list, "late", reply_text(why)));
 }
 
 /* {"plugin":"blk","options":{"path":"/x","ro":true,"queues":2}} */
@@ -180,8 +194,8 @@ static void device_list(struct daemon *daemon, const json_t *params, struct repl
     struct device *dev;
     TAILQ_FOREACH(dev, &daemon->devices, link)
         json_array_append_new(list, describe_device(dev));
-    reply_result(reply, json_pack("{s:I,s:o}", "seq", (json_int_t)server_seq(daemon->server),
-                                  "devices", list));
+    reply_result(reply, json_pack("{s:I,s:o,s:o}", "seq", (json_int_t)server_seq(daemon->server),
+                                  "devices", list, "stuck", describe_stuck(daemon)));
 }
 
 /* The device named by "id", or NULL after answering. */
@@ -342,6 +356,8 @@ static void start_job(struct daemon *daemon, const json_t *params, struct reply 
         error_set(&error, ESHUTDOWN, "the daemon is shutting down");
     else if (!job)
         error_set(&error, ENOMEM, "out of memory for a request");
+    else
+        request_builder_free(daemon, &error);
     if (error.err) {
         free(job);
         reply_error(reply, &error);

@@ -9,6 +9,9 @@
 /* Handles one request; `arg` is the struct daemon. The server calls it. */
 void methods_handle(void *arg, const char *name, json_t *params, struct reply *reply);
 
+/* daemon->late: answers the removal, and says what it waits for. */
+void methods_removed_late(struct request *request, const char *why);
+
 /*
  * Lets the process end: `force` also while drivers use devices. 0, or -EBUSY with error set.
  * Removes all devices and then calls done(). main.c gives the function that does it.

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define RETRY_MS 10 /* between two attempts to connect */
+#define NOTE_MS 2000 /* an answer that takes longer is asked about, until there is a reason */
 #define READ_SIZE 65536u
 #define LINE_MAX_BYTES (16u << 20) /* the daemon never has more than 4 MiB waiting */
 
@@ -193,28 +194,72 @@ static int refused(const json_t *error)
                     name_option ? option : "", name_option ? ")" : "");
 }
 
-static bool answers(const struct client *c, const json_t *message)
+static bool answers(int call, const json_t *message)
 {
     const json_t *id = json_object_get(message, "id");
     if (json_is_null(id)) /* about no request: too many clients, or ours was too long */
         return json_object_get(message, "error");
-    return json_integer_value(id) == c->calls;
+    return json_integer_value(id) == call;
+}
+
+/* ---- a daemon that takes its time ------------------------------------------------------------ */
+
+static bool comes_soon(const struct client *c)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLIN};
+    return (c->in_len && memchr(c->in, '\n', c->in_len)) || poll(&p, 1, NOTE_MS) != 0;
+}
+
+static bool note(const char *device, const char *text)
+{
+    complain(CTL_OK, "still waiting; stuck in the daemon: %s%s%s; interrupt this to stop waiting, "
+             "the daemon goes on with it", device, device[0] ? ": " : "", text);
+    return true;
+}
+
+/* Says what is stuck in the daemon, from its answer to device.list. True if there was any. */
+static bool say_what_is_stuck(const json_t *message)
+{
+    const json_t *result = json_object_get(message, "result");
+    bool said = false;
+    size_t i;
+    json_t *entry;
+    json_array_foreach(json_object_get(result, "stuck"), i, entry) {
+        const char *device = json_string_value(json_object_get(entry, "device"));
+        const char *callback = json_string_value(json_object_get(entry, "callback"));
+        char text[1024];
+        snprintf(text, sizeof(text), "%s has not returned for %lld s", callback ? callback : "?",
+                 (long long)json_integer_value(json_object_get(entry, "seconds")));
+        said = note(device ? device : "", text);
+    }
+    json_array_foreach(json_object_get(result, "devices"), i, entry) {
+        const char *device = json_string_value(json_object_get(entry, "id"));
+        const char *text = json_string_value(json_object_get(entry, "stuck"));
+        if (device && text)
+            said = note(device, text);
+    }
+    return said;
 }
 
 int client_call(struct client *c, const char *method, json_t *params, json_t **result, int *fd)
 {
     json_t *message;
+    bool said = false;
     int rc = send_request(c, method, params);
+    int call = c->calls;
+    while (rc == CTL_OK) {
+        if (!said && !comes_soon(c)) {
+            rc = send_request(c, "device.list", json_object());
+            continue;
+        }
+        rc = next_message(c, &message);
+        if (rc != CTL_OK || answers(call, message))
+            break;
+        said |= say_what_is_stuck(message); /* or it is an event */
+        json_decref(message);
+    }
     if (rc != CTL_OK)
         return rc;
-    for (;;) {
-        rc = next_message(c, &message);
-        if (rc != CTL_OK)
-            return rc;
-        if (answers(c, message))
-            break;
-        json_decref(message); /* an event */
-    }
     json_t *error = json_object_get(message, "error");
     *result = json_incref(json_object_get(message, "result"));
     if (error)

@@ -147,6 +147,9 @@ int print_removed(const json_t *result)
     json_array_foreach(json_object_get(result, "removed"), i, id)
         if (json_is_string(id))
             put_line("removed ", json_string_value(id));
+    const char *late = text_of(result, "late");
+    if (late)
+        complain(CTL_OK, "out of service, but still to be destroyed: %s", late);
     return CTL_OK;
 }
 
@@ -166,6 +169,30 @@ static void list_row(struct table *t, const json_t *dev)
     table_cell(t, place_of(dev, text, sizeof(text)));
 }
 
+/* Queues that do not stop, and callbacks that do not return. */
+static void list_stuck(const json_t *result)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach(json_object_get(result, "devices"), i, entry) {
+        const char *stuck = text_of(entry, "stuck");
+        if (!stuck)
+            continue;
+        put_key(entry, "id");
+        put_line(" is stuck: ", stuck);
+    }
+    json_array_foreach(json_object_get(result, "stuck"), i, entry) {
+        const char *device = text_of(entry, "device");
+        put_text(device && device[0] ? device : "a plugin");
+        put_text(" is stuck: ");
+        put_key(entry, "callback");
+        printf(" has not returned for %" JSON_INTEGER_FORMAT " s on thread ",
+               json_integer_value(json_object_get(entry, "seconds")));
+        put_key(entry, "thread");
+        putchar('\n');
+    }
+}
+
 int print_list(const json_t *result)
 {
     const json_t *devices = json_object_get(result, "devices");
@@ -174,6 +201,7 @@ int print_list(const json_t *result)
     json_t *dev;
     if (json_array_size(devices) == 0) {
         puts("no devices");
+        list_stuck(result);
         return CTL_OK;
     }
     table_begin(&t, "ID|PLUGIN|STATE|CONNECTED|TRANSPORT|WHERE");
@@ -187,6 +215,7 @@ int print_list(const json_t *result)
         put_key(dev, "id");
         put_line(" is broken: ", broken);
     }
+    list_stuck(result);
     return rc;
 }
 
@@ -448,6 +477,7 @@ static void stats_rows(struct table *t, const json_t *dev)
         table_cell(t, text);
         number_of(t, q, "interrupts");
         number_of(t, q, "errors");
+        number_of(t, q, "held");
     }
 }
 
@@ -473,7 +503,7 @@ int print_stats(const json_t *result)
     size_t i, n = 0;
     if (json_array_size(devices) == 0)
         puts("no devices");
-    table_begin(&queues, "ID|>QUEUE|>NOTIFICATIONS|>CHAINS|>IN|>OUT|>INTERRUPTS|>ERRORS");
+    table_begin(&queues, "ID|>QUEUE|>NOTIFICATIONS|>CHAINS|>IN|>OUT|>INTERRUPTS|>ERRORS|>HELD");
     table_begin(&counters, "ID|COUNTER|>VALUE");
     json_array_foreach(devices, i, dev) {
         stats_rows(&queues, dev);

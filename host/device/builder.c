@@ -2,10 +2,12 @@
 /* builder.c - see builder.h. */
 #include "device/builder.h"
 
+#include "util/callback.h"
 #include "util/container.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +20,11 @@ struct builder {
 static void *run(void *arg)
 {
     struct builder *builder = arg;
+    struct callback_thread thread;
+    alignas(16) char stack[CALLBACK_STACK];
+    callback_thread_begin(&thread, BUILDER_THREAD, stack);
     loop_run(builder->loop);
+    callback_thread_end(&thread);
     return NULL;
 }
 
@@ -44,7 +50,7 @@ struct builder *builder_new(struct error *error)
         free(builder);
         return NULL;
     }
-    pthread_setname_np(builder->thread, "builder");
+    pthread_setname_np(builder->thread, BUILDER_THREAD);
     return builder;
 }
 

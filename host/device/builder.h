@@ -13,6 +13,8 @@
 
 struct builder;
 
+#define BUILDER_THREAD "builder" /* its name */
+
 struct builder *builder_new(struct error *error);
 void builder_free(struct builder *builder); /* runs what was posted, then joins; NULL is fine */
 void builder_post(struct builder *builder, struct hvv_task *task);

@@ -62,15 +62,25 @@ int32_t create_queues(struct device *dev, uint32_t count, uint32_t size, uint32_
     return (int32_t)first;
 }
 
+static void destroy_instance(struct device *dev)
+{
+    callback_enter(&dev->callbacks[CALLBACK_DESTROY]);
+    dev->plugin->ops.destroy(&dev->pub);
+    callback_leave();
+    services_sweep(dev);
+}
+
 static int create_instance(struct device *dev, struct error *error)
 {
     const struct hvv_plugin *info = &dev->plugin->info;
     dev->counters = calloc((info->n_counters + 1) * (HVV_QUEUES_MAX + 1), sizeof(dev->counters[0]));
     dev->queues = calloc(HVV_QUEUES_MAX, sizeof(dev->queues[0])); /* never moves: see services.c */
-    if (!dev->counters || !dev->queues)
+    if (!dev->counters || !dev->queues || device_name_callbacks(dev) < 0)
         return error_set(error, ENOMEM, "out of memory for device %s", dev->id);
     dev->create_error = error;
+    callback_enter(&dev->callbacks[CALLBACK_CREATE]);
     int rc = dev->plugin->ops.create(&dev->pub);
+    callback_leave();
     dev->create_error = NULL;
     if (rc < 0) {
         error_set(error, -rc, "plugin %s cannot create the device: %s", info->name,
@@ -79,17 +89,10 @@ static int create_instance(struct device *dev, struct error *error)
         return rc;
     }
     if (dev->n_queues == 0) {
-        dev->plugin->ops.destroy(&dev->pub);
-        services_sweep(dev);
+        destroy_instance(dev);
         return error_set(error, EINVAL, "plugin %s created a device without queues", info->name);
     }
     return 0;
-}
-
-static void destroy_instance(struct device *dev)
-{
-    dev->plugin->ops.destroy(&dev->pub);
-    services_sweep(dev);
 }
 
 static int stage(struct device *dev, struct slot *slot, struct error *error)

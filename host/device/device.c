@@ -275,10 +275,43 @@ struct device *device_new(struct daemon *daemon, const char *id, struct error *e
     return dev;
 }
 
+int device_name_callbacks(struct device *dev)
+{
+    static const char *const names[] = {
+        [CALLBACK_CREATE] = "create()",
+        [CALLBACK_PUBLISH] = "publish()",
+        [CALLBACK_QUEUE_START] = "queue_start()",
+        [CALLBACK_NOTIFY] = "notify()",
+        [CALLBACK_POLL] = "poll()",
+        [CALLBACK_QUEUE_STOP] = "queue_stop()",
+        [CALLBACK_CONFIG_WRITE] = "config_write()",
+        [CALLBACK_MEMORY_CHANGED] = "memory_changed()",
+        [CALLBACK_RESET] = "reset()",
+        [CALLBACK_STOP] = "stop()",
+        [CALLBACK_DESTROY] = "destroy()",
+        [CALLBACK_WATCH] = "a watch",
+        [CALLBACK_TIMER] = "a timer",
+        [CALLBACK_TASK] = "a task",
+    };
+    const struct hvv_plugin *info = &dev->plugin->info;
+    dev->commands = calloc(info->n_commands + 1, sizeof(dev->commands[0]));
+    if (!dev->commands)
+        return -ENOMEM;
+    dev->owner = (struct callback_owner){dev->id, info->name, info->version, dev->plugin->path};
+    for (size_t i = 0; i < CALLBACKS; i++)
+        dev->callbacks[i] = (struct callback){&dev->owner, "", names[i]};
+    for (uint32_t i = 0; i < info->n_commands; i++)
+        dev->commands[i] = (struct callback){&dev->owner, "command ", info->commands[i].name};
+    callback_owner_ready();
+    return 0;
+}
+
 void device_free(struct device *dev)
 {
     if (!dev)
         return;
+    callback_owner_gone();
+    free(dev->commands);
     for (uint32_t i = 0; i < dev->n_queues; i++)
         queue_clear(&dev->queues[i]);
     free(dev->queues);

@@ -25,6 +25,7 @@
 #include "device/queue.h"
 #include "memory/memory.h"
 #include "plugin/loader.h"
+#include "util/callback.h"
 #include "util/error.h"
 #include "util/log.h"
 
@@ -103,6 +104,25 @@ struct hvv_timer {
 
 struct map;
 
+/* What a device's plugin is called for; see util/callback.h. Commands have their own. */
+enum device_callback {
+    CALLBACK_CREATE,
+    CALLBACK_PUBLISH,
+    CALLBACK_QUEUE_START,
+    CALLBACK_NOTIFY,
+    CALLBACK_POLL,
+    CALLBACK_QUEUE_STOP,
+    CALLBACK_CONFIG_WRITE,
+    CALLBACK_MEMORY_CHANGED,
+    CALLBACK_RESET,
+    CALLBACK_STOP,
+    CALLBACK_DESTROY,
+    CALLBACK_WATCH,
+    CALLBACK_TIMER,
+    CALLBACK_TASK,
+    CALLBACKS,
+};
+
 /* A line the plugin has added to what `show` says. */
 #define DEVICE_LINES_MAX 32u
 struct line {
@@ -118,6 +138,9 @@ struct device {
     struct spec spec;
     struct options options;
     struct error *create_error; /* where hvv_error() writes, while create() runs */
+    struct callback_owner owner; /* constant from create() on, as the callbacks are */
+    struct callback callbacks[CALLBACKS];
+    struct callback *commands;   /* as many as the plugin has */
     TAILQ_ENTRY(device) link;   /* in daemon->devices; control */
 
     uint64_t features;          /* offered, device type bits only */
@@ -152,6 +175,8 @@ struct device {
 
     struct waiter *waiters;     /* see queue.h; control */
     struct timer *stuck;        /* runs while waiters wait; control */
+    bool stuck_told;            /* it has fired, and said so: control */
+    char stuck_text[384];       /* what it said */
     struct request *adding;     /* see request.h; control, until published */
     struct hvv_task publish_task;
     struct hvv_task life_task;  /* one step of remove or reset at a time */
@@ -179,6 +204,9 @@ static inline struct device *device_of(struct hvv_device *pub)
 
 struct device *device_new(struct daemon *daemon, const char *id, struct error *error);
 void device_free(struct device *dev); /* no plugin instance, no transport; NULL is fine */
+
+/* Names the callbacks, once the plugin is known and before it is called. 0 or -ENOMEM. Builder. */
+int device_name_callbacks(struct device *dev);
 
 /* Moves along the table above; a move that is not in it is a bug and ends the process. */
 void device_move(struct device *dev, enum device_state state);

@@ -104,6 +104,9 @@ static void run_waiters(struct device *dev)
     if (changing(dev))
         return;
     timer_set(dev->stuck, 0);
+    if (dev->stuck_told)
+        daemon_event(dev->daemon, "device.unstuck", dev->id, "reason", "its queues have stopped");
+    dev->stuck_told = false;
     struct waiter *waiter = dev->waiters;
     dev->waiters = NULL;
     while (waiter) {
@@ -127,14 +130,33 @@ void device_wait(struct device *dev, struct waiter *waiter)
 void queue_stuck(void *arg)
 {
     struct device *dev = arg;
-    char text[128];
+    char held[160];
     unsigned n = 0;
     for (uint32_t i = 0; i < dev->n_queues; i++)
         n += dev->queues[i].state == QUEUE_STOPPING || dev->queues[i].memory_pending;
-    snprintf(text, sizeof(text), "%u queues still have work under way after %u s", n,
-             dev->daemon->conf->stuck_seconds);
-    device_log(dev, HVV_LOG_WARNING, "%s", text);
-    daemon_event(dev->daemon, "device.stuck", dev->id, "reason", text);
+    device_held(dev, held, sizeof(held));
+    int len = snprintf(dev->stuck_text, sizeof(dev->stuck_text),
+                       "%u queue%s still %s work under way after %u s", n, n > 1 ? "s" : "",
+                       n > 1 ? "have" : "has", dev->daemon->conf->stuck_seconds);
+    if (held[0])
+        snprintf(dev->stuck_text + len, sizeof(dev->stuck_text) - (size_t)len,
+                 ": plugin %s %s holds %s", dev->plugin->info.name, dev->plugin->info.version,
+                 held);
+    dev->stuck_told = true;
+    device_log(dev, HVV_LOG_WARNING, "%s", dev->stuck_text);
+    daemon_event(dev->daemon, "device.stuck", dev->id, "reason", dev->stuck_text);
+}
+
+void device_held(const struct device *dev, char *text, size_t size)
+{
+    int n = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < dev->n_queues && n < (int)size; i++) {
+        uint32_t held = atomic_load_explicit(&dev->queues[i].vq->in_flight, memory_order_relaxed);
+        if (held)
+            n += snprintf(text + n, size - (size_t)n, "%s%u chain%s of queue %u", n ? ", " : "",
+                          held, held > 1 ? "s" : "", i);
+    }
 }
 
 /* ---- start ----------------------------------------------------------------------------------- */

@@ -79,6 +79,9 @@ void device_wait(struct device *dev, struct waiter *waiter);
 /* Timer of the device: it has been changing for longer than the operator's limit. Control. */
 void queue_stuck(void *dev);
 
+/* How many chains the plugin has: "1 chain of queue 0, 3 chains of queue 2", or "". Control. */
+void device_held(const struct device *dev, char *text, size_t size);
+
 /* Stops all running queues. Control. */
 void device_stop_queues(struct device *dev, bool discard);
 

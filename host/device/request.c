@@ -7,10 +7,12 @@
 #include "device/create.h"
 #include "device/names.h"
 #include "plugin/dispatch.h"
+#include "plugin/overdue.h"
 #include "util/container.h"
 #include "zone/zone.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -71,6 +73,17 @@ void request_ended(struct daemon *daemon)
 {
     if (--daemon->requests == 0 && daemon->stopping)
         daemon->quiet(daemon);
+}
+
+int request_builder_free(const struct daemon *daemon, struct error *error)
+{
+    const struct overdue_call *call = overdue_find(daemon, NULL, BUILDER_THREAD);
+    if (!call)
+        return 0;
+    return error_set(error, EBUSY, "the builder is busy: %s%s%s%s has not returned for %" PRIu64
+                     " s; wait until it does, or restart the daemon",
+                     call->device[0] ? "device " : "", call->device,
+                     call->device[0] ? ": " : "", call->text, overdue_seconds(call));
 }
 
 /* The request is over, one way or the other. */
@@ -273,7 +286,7 @@ int request_add(struct daemon *daemon, struct spec *specs, size_t n, struct zone
         error_set(error, ESHUTDOWN, "the daemon is shutting down");
     else if (cwd && !(request->cwd = strdup(cwd)))
         error_set(error, ENOMEM, "out of memory for a request");
-    else
+    else if (request_builder_free(daemon, error) == 0)
         reserve(request, error);
     if (error->err)
         return refuse(request, error);
@@ -297,8 +310,28 @@ static void gone_on_control(struct hvv_task *task)
     slot_release(removal->slot);
     log_write(HVV_LOG_INFO, removal->id, "removed");
     daemon_event(request->daemon, "device.removed", removal->id, NULL, NULL);
-    if (--request->pending == 0)
-        end_request(request);
+    if (--request->pending > 0)
+        return;
+    LIST_REMOVE(request, link);
+    end_request(request);
+}
+
+/* Nobody is served any more, and the builder cannot do the rest for now. */
+static void tell_late(struct request *request)
+{
+    struct error why = {0};
+    if (!request->daemon->late || request->late || request->serving > 0 ||
+        request_builder_free(request->daemon, &why) == 0)
+        return;
+    request->late = true;
+    request->daemon->late(request, why.text);
+}
+
+void request_builder_stuck(struct daemon *daemon)
+{
+    struct request *request;
+    LIST_FOREACH(request, &daemon->removing, link)
+        tell_late(request);
 }
 
 static void destroy_on_builder(struct hvv_task *task)
@@ -316,6 +349,8 @@ static void retired(struct device *dev)
     device_move(dev, DEVICE_RETIRED);
     removal->task.run = destroy_on_builder;
     builder_post(dev->daemon->builder, &removal->task);
+    removal->request->serving--;
+    tell_late(removal->request);
 }
 
 static void closed(struct device *dev)
@@ -358,7 +393,8 @@ int request_remove(struct daemon *daemon, const char *const *ids, size_t n, bool
         request_free(request);
         return -error->err;
     }
-    request->pending = n;
+    request->pending = request->serving = n;
+    LIST_INSERT_HEAD(&daemon->removing, request, link);
     daemon->requests++;
     for (size_t i = 0; i < n; i++) {
         struct device *dev = request->devices[i];

@@ -40,6 +40,9 @@ struct request {
     struct device **devices;
     struct removal *removals;       /* n of them, for a removal */
     size_t pending;                 /* those that are not published, or gone, yet */
+    size_t serving;                 /* of a removal: those that are not retired yet */
+    LIST_ENTRY(request) link;       /* in daemon->removing */
+    bool late;                      /* daemon->late() was called for it */
     struct error error;             /* .err is 0 if it worked */
     struct hvv_task task;
     void (*done)(struct request *request);
@@ -56,9 +59,19 @@ int request_add(struct daemon *daemon, struct spec *specs, size_t n, struct zone
                 const char *cwd, void (*done)(struct request *request), void *arg,
                 struct error *error);
 
-/* Removes `n` devices; refused, nothing changed, if one is unknown or (unless forced) in use. */
+/*
+ * Removes `n` devices; refused, nothing changed, if one is unknown or (unless forced) in use. When
+ * all of them are out of service, and only the builder is missing because somebody else's callback
+ * there does not return, daemon->late() comes once with a sentence, before done().
+ */
 int request_remove(struct daemon *daemon, const char *const *ids, size_t n, bool force,
                    void (*done)(struct request *request), void *arg, struct error *error);
+
+/* A callback on the builder does not return: for overdue.c. */
+void request_builder_stuck(struct daemon *daemon);
+
+/* 0, or -EBUSY with error set if a callback on the builder does not return. */
+int request_builder_free(const struct daemon *daemon, struct error *error);
 
 void request_free(struct request *request);
 

@@ -17,6 +17,7 @@
  */
 #include "loop/loop.h"
 
+#include "util/callback.h"
 #include "util/log.h"
 #include "util/patience.h"
 
@@ -40,7 +41,7 @@ struct loop {
     struct epoll_event batch[BATCH];
     int batched;           /* events of the batch being dispatched */
     ev_async wake;
-    _Atomic(struct hvv_task *) tasks; /* newest first, linked by link[0] */
+    _Atomic(struct hvv_task *) tasks; /* newest first, linked by link[0]; link[1] is a callback */
     bool stop;
 };
 
@@ -86,6 +87,19 @@ static void use_allocator(void)
     ev_set_allocator(allocate);
 }
 
+/* It may free itself, or post itself again. */
+static void run_task(struct hvv_task *task)
+{
+    const struct callback *callback = task->link[1];
+    if (!callback) {
+        task->run(task);
+        return;
+    }
+    callback_enter(callback);
+    task->run(task);
+    callback_leave();
+}
+
 /* True if there were any. */
 static bool run_tasks(struct loop *loop)
 {
@@ -101,7 +115,7 @@ static bool run_tasks(struct loop *loop)
     }
     while (oldest) {
         struct hvv_task *next = oldest->link[0];
-        oldest->run(oldest); /* may free or post itself again */
+        run_task(oldest);
         oldest = next;
     }
     return any;
@@ -201,6 +215,12 @@ void loop_stop(struct loop *loop)
 
 void loop_post(struct loop *loop, struct hvv_task *t)
 {
+    loop_post_callback(loop, t, NULL);
+}
+
+void loop_post_callback(struct loop *loop, struct hvv_task *t, const struct callback *callback)
+{
+    t->link[1] = (void *)(uintptr_t)callback;
     struct hvv_task *head = atomic_load_explicit(&loop->tasks, memory_order_relaxed);
     do
         t->link[0] = head;

@@ -19,6 +19,7 @@
 struct loop;
 struct watch;
 struct timer;
+struct callback;
 
 /* A task is the ABI's struct hvv_task: embedded in what it works on, not posted twice at once. */
 
@@ -33,6 +34,8 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 void loop_post(struct loop *loop, struct hvv_task *t);
+/* The same for a task that is a plugin's: `callback` is where the thread is while it runs. */
+void loop_post_callback(struct loop *loop, struct hvv_task *t, const struct callback *callback);
 /* True on the thread that runs `loop`. */
 bool loop_is_current(const struct loop *loop);
 

@@ -7,6 +7,8 @@
  */
 #include "memory/sigbus.h"
 
+#include "util/crash.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
@@ -53,6 +55,8 @@ static void on_sigbus(int signum, siginfo_t *info, void *context)
         /* Not guest memory: returning to the same instruction now ends the process with SIGBUS. */
         struct sigaction dfl = {.sa_handler = SIG_DFL};
         sigaction(signum, &dfl, NULL);
+        crash_tell(signum, info);
+        crash_again(signum, info);
     }
     errno = saved;
 }

@@ -40,7 +40,10 @@ static void done_on_control(struct hvv_task *task)
 static void run_on_worker(struct hvv_task *task)
 {
     struct hvv_call *call = container_of(task, struct hvv_call, task);
-    int32_t status = call->command->run(&call->dev->pub, call);
+    struct device *dev = call->dev;
+    callback_enter(&dev->commands[call->command - dev->plugin->info.commands]);
+    int32_t status = call->command->run(&dev->pub, call);
+    callback_leave();
     if (status != -EINPROGRESS)
         call_finish(call, status);
 }

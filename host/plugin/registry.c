@@ -3,6 +3,7 @@
 #include "plugin/registry.h"
 
 #include "plugin/elf.h"
+#include "util/callback.h"
 #include "util/log.h"
 
 #include <dirent.h>
@@ -316,7 +317,13 @@ static void insert(struct registry *registry, struct plugin *plugin)
 static int load(struct registry *registry, const char *path, struct error *error)
 {
     struct plugin *plugin;
+    struct callback_owner owner = {.path = path};
+    struct callback loading = {&owner, "", "the code that runs when a file is loaded"};
+    callback_owner_ready();
+    callback_enter(&loading);
     int rc = loader_open(path, registry->caps, registry->host_options, &plugin, error);
+    callback_leave();
+    callback_owner_gone();
     if (rc < 0)
         return rc;
     const struct plugin *first = find_version(registry, plugin->info.name, plugin->info.version);

@@ -213,7 +213,9 @@ static struct queue *queue_at(struct device *dev, uint32_t queue)
 static void watch_ready(void *arg, uint32_t events)
 {
     struct hvv_watch *w = arg;
+    callback_enter(&w->dev->callbacks[CALLBACK_WATCH]);
     w->ready(w->arg, events);
+    callback_leave();
 }
 
 static struct hvv_watch *watch_new_service(struct hvv_device *pub, uint32_t queue, int fd,
@@ -260,7 +262,9 @@ static void watch_free_service(struct hvv_watch *w)
 static void timer_expired(void *arg)
 {
     struct hvv_timer *t = arg;
+    callback_enter(&t->dev->callbacks[CALLBACK_TIMER]);
     t->expired(t->arg);
+    callback_leave();
 }
 
 static struct hvv_timer *timer_new_service(struct hvv_device *pub, uint32_t queue,
@@ -333,7 +337,8 @@ void services_sweep(struct device *dev)
 static void post_service(struct hvv_device *pub, uint32_t queue, struct hvv_task *task)
 {
     struct device *dev = device_of(pub);
-    loop_post(worker_loop(dev->queues[queue < dev->n_queues ? queue : 0].worker), task);
+    struct worker *worker = dev->queues[queue < dev->n_queues ? queue : 0].worker;
+    loop_post_callback(worker_loop(worker), task, &dev->callbacks[CALLBACK_TASK]);
 }
 
 /* ---- guest memory ---------------------------------------------------------------------------- */

@@ -202,7 +202,7 @@ static void take(struct virtq *vq, struct chain *chain, const struct walk *w)
     vq->order[chain->seq & (vq->max_size - 1)] = chain;
     atomic_store_explicit(&chain->state, CHAIN_OWNED, memory_order_relaxed);
     vq->next_avail++;
-    vq->in_flight++;
+    virtq_add_in_flight(&vq->in_flight, 1);
     vq->using[vq->epoch]++;
     virtq_count(&vq->stats.chains, 1);
     virtq_count(&vq->stats.bytes_in, w->bytes[0]);

@@ -106,25 +106,26 @@ void virtq_stop(struct virtq *vq, bool discard)
     if (discard)
         vq->generation++;
     vq->state = VIRTQ_STOPPING;
-    vq->in_flight++; /* until virtq_settle() */
+    vq->settling = true;
 }
 
 void virtq_settle(struct virtq *vq)
 {
-    if (--vq->in_flight == 0)
+    vq->settling = false;
+    if (atomic_load_explicit(&vq->in_flight, memory_order_relaxed) == 0)
         become_idle(vq);
 }
 
 void virtq_let_go(struct virtq *vq, uint8_t epoch)
 {
-    vq->in_flight--;
+    uint32_t left = virtq_add_in_flight(&vq->in_flight, -1);
     vq->using[epoch]--;
     if (epoch != vq->epoch && vq->using[epoch] == 0) {
         memory_put(vq->memory[epoch]);
         vq->memory[epoch] = NULL;
         vq->owner->memory_done(vq->owner_arg);
     }
-    if (vq->state == VIRTQ_STOPPING && vq->in_flight == 0)
+    if (vq->state == VIRTQ_STOPPING && !vq->settling && left == 0)
         become_idle(vq);
 }
 

@@ -72,6 +72,14 @@ static inline void virtq_count(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, now + n, memory_order_relaxed);
 }
 
+/* How many chains the plugin has: written by the worker alone. */
+static inline uint32_t virtq_add_in_flight(_Atomic uint32_t *in_flight, int32_t n)
+{
+    uint32_t now = atomic_load_explicit(in_flight, memory_order_relaxed) + (uint32_t)n;
+    atomic_store_explicit(in_flight, now, memory_order_relaxed);
+    return now;
+}
+
 /* FINISHED: by the plugin, and on its way to the worker. HELD: waits there for those before it. */
 enum chain_state { CHAIN_FREE, CHAIN_OWNED, CHAIN_FINISHED, CHAIN_HELD };
 
@@ -112,6 +120,7 @@ struct virtq {
     struct chain **order;      /* by seq % max_size: for completions held back (IN_ORDER) */
 
     enum virtq_state state;
+    bool settling;             /* stopped, and the plugin is being told */
     bool broken;
     atomic_bool misused;       /* the plugin finished a chain twice; any thread */
     struct virtq_setup setup;
@@ -124,7 +133,7 @@ struct virtq {
     uint8_t epoch;             /* which one new chains use */
 
     uint32_t generation;       /* chains of an older one are not shown to the driver */
-    uint32_t in_flight;
+    _Atomic uint32_t in_flight; /* chains the plugin has; read by anybody */
     uint16_t next_avail;       /* avail index of the next chain to take */
     uint16_t seen_avail;       /* avail->idx as last read */
     uint16_t used_idx;         /* staged; what is published may lag until virtq_flush() */

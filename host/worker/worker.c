@@ -2,11 +2,13 @@
 /* worker.c - see worker.h. Everything but new and free runs on the worker's own thread. */
 #include "worker/worker.h"
 
+#include "util/callback.h"
 #include "util/container.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,7 @@ struct worker {
     pthread_t thread;
     struct loop *loop;
     unsigned number;
+    char name[16];
     uint64_t poll_max; /* ns */
     uint64_t poll_now; /* ns, adapted between 0 and poll_max */
     bool expects;      /* looks for poll_max before the next sleep */
@@ -122,6 +125,9 @@ static void adapt(struct worker *worker, uint64_t slept)
 static void *run(void *arg)
 {
     struct worker *worker = arg;
+    struct callback_thread thread;
+    alignas(16) char stack[CALLBACK_STACK];
+    callback_thread_begin(&thread, worker->name, stack);
     loop_run_once(worker->loop, false);
     while (!worker->stop) {
         serve_while_busy(worker);
@@ -136,6 +142,7 @@ static void *run(void *arg)
         loop_run_once(worker->loop, true);
         adapt(worker, clock_ns() - start);
     }
+    callback_thread_end(&thread);
     return NULL;
 }
 
@@ -155,6 +162,7 @@ struct worker *worker_new(unsigned number, uint64_t poll_ns, struct error *error
         return NULL;
     }
     worker->number = number;
+    snprintf(worker->name, sizeof(worker->name), "worker-%u", number);
     worker->poll_max = poll_ns;
     TAILQ_INIT(&worker->services);
     int rc = pthread_create(&worker->thread, NULL, run, worker);
@@ -164,9 +172,7 @@ struct worker *worker_new(unsigned number, uint64_t poll_ns, struct error *error
         free(worker);
         return NULL;
     }
-    char name[16];
-    snprintf(name, sizeof(name), "worker-%u", number);
-    pthread_setname_np(worker->thread, name);
+    pthread_setname_np(worker->thread, worker->name);
     return worker;
 }
 

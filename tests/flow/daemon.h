@@ -23,7 +23,7 @@
 struct daemon_options {
     const char *const *args;    /* more of them, NULL-terminated */
     const char *const *env;     /* NAME=VALUE, NULL-terminated */
-    const char *const *plugins; /* beside blk, "slow.so" for one, NULL-terminated */
+    const char *const *plugins; /* beside blk, "rogue.so" for one, NULL-terminated */
     bool no_start;              /* the row starts it */
     bool nobody;                /* as an unprivileged user, even if root runs the test */
 };

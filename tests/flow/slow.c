@@ -60,7 +60,7 @@ static void slow_create(struct daemon *d)
     CHECK(client_open(&slow, d->control) == 0 && client_open(&queued, d->control) == 0,
           "clients cannot connect");
     uint64_t start = clock_ns();
-    int id = client_send(&slow, "device.add", add_params(d, "slow:seconds=5,id=s"));
+    int id = client_send(&slow, "device.add", add_params(d, "rogue:in=create,how=hang,seconds=5,id=s"));
     /* While that is under way: a handshake, I/O, calls, and one more add, which has to wait. */
     int next = client_send(&queued, "device.add", add_params(d, "blk:backend=null,id=later"));
     MUST(disk_open(&second, d, "n", NULL));
@@ -91,7 +91,7 @@ static void slow_create(struct daemon *d)
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"slow.so", NULL};
+    static const char *const names[] = {"rogue.so", NULL};
     static const struct daemon_options options = {.plugins = names};
     static const struct row rows[] = {{"slow-create", slow_create, &options, NULL}};
     return report_run(argc, argv, rows, 1);

@@ -62,7 +62,7 @@ static const struct {
     {"plugin.retire", "{}"},
     {"stats",
      "{\"devices\":[{\"id\":\"blk0\",\"queues\":[{\"index\":0,\"notifications\":10,\"chains\":20,"
-     "\"bytes_in\":1023,\"bytes_out\":1610612736,\"interrupts\":5,\"errors\":0}],"
+     "\"bytes_in\":1023,\"bytes_out\":1610612736,\"interrupts\":5,\"errors\":0,\"held\":3}],"
      "\"counters\":{\"flushes\":3}}]}"},
     {"log.set", "{\"level\":\"debug\",\"was\":\"info\"}"},
     {"zone.list", "{\"zones\":[]}"},

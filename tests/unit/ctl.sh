@@ -262,8 +262,8 @@ result "plugins --retire" gave 0 "" ""
 result "plugins --retire sends both" sent 'plugin.retire {"name":"blk","version":"1.0.0"}'
 
 run stats
-result "stats" gave 0 "ID    QUEUE  NOTIFICATIONS  CHAINS      IN      OUT  INTERRUPTS  ERRORS
-blk0      0             10      20  1023 B  1.5 GiB           5       0
+result "stats" gave 0 "ID    QUEUE  NOTIFICATIONS  CHAINS      IN      OUT  INTERRUPTS  ERRORS  HELD
+blk0      0             10      20  1023 B  1.5 GiB           5       0     3
 
 ID    COUNTER  VALUE
 blk0  flushes      3" ""

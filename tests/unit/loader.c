@@ -200,7 +200,7 @@ Test(loader, what_an_accepted_plugin_looks_like)
 Test(loader, the_plugins_other_tests_need_are_accepted)
 {
     loader_free(check_accepted(files_built("good.so")));
-    loader_free(check_accepted(files_built("slow.so")));
+    loader_free(check_accepted(files_built("rogue.so")));
     loader_free(check_accepted(files_built("fail.so")));
 }
 

@@ -218,8 +218,8 @@ Test(registry, nothing_is_loaded_before_it_is_asked_for)
     cr_expect(plugin->pinned);
     check_counts(registry, 1, 0);
 
-    files_copy(&files, "slow.so", "later.so");
-    check_found(registry, "slow", "1.0");
+    files_copy(&files, "rogue.so", "later.so");
+    check_found(registry, "rogue", "1.0");
     check_counts(registry, 2, 0);
     registry_free(registry);
     cr_expect(files_mapped(files_path(&files, "good.so")), "the code of a plugin went away");
@@ -233,13 +233,13 @@ Test(registry, an_unknown_name_is_answered_with_what_there_is)
     files_make(&files);
     files_copy(&files, "good.so", "good.so");
     files_copy(&files, "ok-version-9.so", "good-9.so");
-    files_copy(&files, "slow.so", "slow.so");
+    files_copy(&files, "rogue.so", "rogue.so");
     files_copy(&files, "bad-major.so", "blk-2.so");
     struct registry *registry = make(files.dir);
-    check_missing(registry, "nothing", "no plugin is called nothing; there are: good, slow");
+    check_missing(registry, "nothing", "no plugin is called nothing; there are: good, rogue");
     check_missing(registry, "blk", "no plugin is called blk: plugin ");
     check_missing(registry, "blk", "/blk-2.so has plugin ABI 2, this host has 1");
-    check_missing(registry, "blk", "; there are: good, slow");
+    check_missing(registry, "blk", "; there are: good, rogue");
     check_counts(registry, 3, 1);
     static const char *const wrong[] = {"", "../good", "a/b", "Good", "good.so", "..", "a\nb",
                                         "a-name-of-more-than-thirty-one-bytes"};
