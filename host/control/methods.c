@@ -375,7 +375,8 @@ static void start_job(struct daemon *daemon, const json_t *params, struct reply 
 static void list_on_builder(struct plugin_job *job)
 {
     const char *name = json_string_value(json_object_get(job->params, "name"));
-    if (name && !registry_find(job->daemon->registry, name, &job->error))
+    if (name && !registry_has(job->daemon->registry, name) &&
+        !registry_find(job->daemon->registry, name, &job->error))
         return;
     /* The first look loads; later ones leave new files alone until plugin.rescan. */
     if (!registry_next(job->daemon->registry, NULL))

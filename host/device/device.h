@@ -178,6 +178,7 @@ struct device {
     bool stuck_told;            /* it has fired, and said so: control */
     char stuck_text[384];       /* what it said */
     struct request *adding;     /* see request.h; control, until published */
+    atomic_bool active;         /* publish() was called: tasks and events are taken; see services.c */
     struct hvv_task publish_task;
     struct hvv_task life_task;  /* one step of remove or reset at a time */
     void (*life_done)(struct device *dev);

@@ -14,6 +14,7 @@ static void enter(const struct device *dev, enum device_callback callback)
 
 void dispatch_publish(struct device *dev)
 {
+    atomic_store(&dev->active, true);
     if (!ops(dev)->publish)
         return;
     enter(dev, CALLBACK_PUBLISH);

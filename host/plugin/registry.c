@@ -505,6 +505,14 @@ int registry_retire(struct registry *registry, const char *name, const char *ver
 
 /* ---- listing, and the end -------------------------------------------------------------------- */
 
+bool registry_has(const struct registry *registry, const char *name)
+{
+    const struct plugin *p = registry_next(registry, NULL);
+    while (p && strcmp(p->info.name, name) != 0)
+        p = registry_next(registry, p);
+    return p;
+}
+
 struct plugin *registry_next(const struct registry *registry, const struct plugin *plugin)
 {
     return plugin ? TAILQ_NEXT(plugin, link) : TAILQ_FIRST(&registry->plugins);

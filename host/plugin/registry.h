@@ -57,6 +57,9 @@ void registry_rescan(struct registry *registry);
  */
 struct plugin *registry_find(struct registry *registry, const char *name, struct error *error);
 
+/* True if some version is loaded, retired or not. */
+bool registry_has(const struct registry *registry, const char *name);
+
 /* Ends the use of one version for new devices; twice is fine. 0, or -errno with error set. */
 int registry_retire(struct registry *registry, const char *name, const char *version,
                     struct error *error);

@@ -115,6 +115,8 @@ static void event_service(struct hvv_device *pub, uint32_t number, const char *f
 {
     struct device *dev = device_of(pub);
     uint32_t dropped;
+    if (!atomic_load(&dev->active)) /* if its request fails it is gone before the event is told */
+        return;
     if (number >= dev->plugin->info.n_events || !log_limit_ok(&dev->event_limit, &dropped))
         return;
     struct event *event = malloc(sizeof(*event));
@@ -334,9 +336,15 @@ void services_sweep(struct device *dev)
                   dev->plugin->info.name, forgotten);
 }
 
+/* A staged device is destroyed, if its request fails, without asking what was posted. */
 static void post_service(struct hvv_device *pub, uint32_t queue, struct hvv_task *task)
 {
     struct device *dev = device_of(pub);
+    if (!atomic_load(&dev->active)) {
+        device_log(dev, HVV_LOG_ERROR, "plugin %s posted a task before publish(): it is not run",
+                   dev->plugin->info.name);
+        return;
+    }
     struct worker *worker = dev->queues[queue < dev->n_queues ? queue : 0].worker;
     loop_post_callback(worker_loop(worker), task, &dev->callbacks[CALLBACK_TASK]);
 }

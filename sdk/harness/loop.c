@@ -133,6 +133,19 @@ static uint64_t now(struct hvv_device *dev)
 
 /* ---- Services: tasks ------------------------------------------------------------------------- */
 
+/* Why the task cannot be posted, or NULL. Under the lock. */
+static const char *post_misdeed(struct hvv_harness *h, const struct hvv_task *task)
+{
+    if (h->own->phase < HVVH_PUBLISHED)
+        return "post-early";
+    if (is_stopped(h))
+        return "post-late";
+    for (const struct hvvh_task *other = h->own->tasks; other; other = other->next)
+        if (other->task == task)
+            return "post-twice";
+    return NULL;
+}
+
 static void post(struct hvv_device *dev, uint32_t queue, struct hvv_task *task)
 {
     struct hvv_harness *h = hvvh_of(dev);
@@ -141,20 +154,18 @@ static void post(struct hvv_device *dev, uint32_t queue, struct hvv_task *task)
         hvvh_misuse("out of memory");
     *entry = (struct hvvh_task){NULL, task, queue};
     hvvh_lock(h);
-    bool late = is_stopped(h), pending = false;
-    for (struct hvvh_task *other = h->own->tasks; other; other = other->next)
-        pending = pending || other->task == task;
-    if (!late && !pending) {
+    const char *misdeed = post_misdeed(h, task);
+    if (!misdeed) {
         *h->own->tasks_end = entry;
         h->own->tasks_end = &entry->next;
         hvvh_wake(h);
     }
     hvvh_unlock(h);
-    if (!late && !pending)
+    if (!misdeed)
         return;
     free(entry);
-    hvvh_violation(h, late ? "post-late" : "post-twice", "hvv_post() %s",
-                   late ? "after stop() returned" : "of a task that was posted and has not run");
+    hvvh_violation(h, misdeed, "hvv_post() before publish(), after stop() returned, or of a task "
+                   "that was posted and has not run");
 }
 
 void hvvh_services_loop(struct hvv_host *host)

@@ -246,6 +246,18 @@ static void killed(struct daemon *d)
     close_all();
 }
 
+/* What it says before there is a device comes to nothing, whatever becomes of the device. */
+static void early(struct daemon *d)
+{
+    close_all();
+    for (int i = 0; i < 50; i++)
+        MUST(daemon_refuses(d, "it was told to fail", "device.add", "{s:[s]}", "devices",
+                            "rogue:in=create,how=early,id=foo"));
+    MUST(log_says(d, "foo: |plugin rogue posted a task before publish(): it is not run"));
+    MUST(disk_starts(d) && traffic_stop(&traffic));
+    close_all();
+}
+
 /* ---- callbacks that do not return ------------------------------------------------------------ */
 
 /* Ends it with two signals, for it cannot end otherwise. */
@@ -614,6 +626,7 @@ int main(int argc, char **argv)
         {"crash-destroy", crash, &limits, &destroy_segv},
         {"crash-thread", crash, &limits, &thread},
         {"killed", killed, &limits, NULL},
+        {"early", early, &limits, NULL},
         {"hang-create", hang_create, &limits, NULL},
         {"hang-waits", hang_waits, &limits, NULL},
         {"hang-returns", hang_returns, &limits, NULL},

@@ -115,6 +115,14 @@ static bool rescan(struct daemon *d)
     return result || row_fail("plugin.rescan: %s", error_text(d));
 }
 
+/* Also if no new device gets it. */
+static bool is_listed(struct daemon *d, const char *name)
+{
+    json_t *result = daemon_call(d, "plugin.list", "{s:s}", "name", name);
+    return json_array_size(json_object_get(result, "plugins")) == 2 ||
+           row_fail("plugin.list of %s: %s", name, error_text(d));
+}
+
 static bool retire(struct daemon *d, const char *version)
 {
     json_t *result = daemon_call(d, "plugin.retire", "{s:s, s:s}", "name", "good", "version",
@@ -160,6 +168,7 @@ static void side_by_side(struct daemon *d)
     MUST(rescan(d) && gets(d, "again", "1.9")); /* nobody has taken that back */
 
     MUST(retire(d, "1.9") && both_work("with both retired"));
+    MUST(is_listed(d, "good"));
     MUST(daemon_refuses(d, "plugin good is retired|1.10, 1.9", "device.add", "{s:[s]}", "devices",
                         "good:id=none"));
     MUST(daemon_remove(d, "old", NULL) && works(&new, "with the old device removed"));

@@ -78,6 +78,19 @@ static void die_elsewhere(void)
         pthread_join(thread, NULL);
 }
 
+static void leave_alone(struct hvv_task *task)
+{
+    (void)task;
+}
+
+/* Before there are queues, and before it is known whether there will be a device at all. */
+static void speak_early(struct hvv_device *dev)
+{
+    static struct hvv_task task = {.run = leave_alone};
+    hvv_event(dev, 0, "too=early");
+    hvv_post(dev, 0, &task);
+}
+
 static bool how_is(struct hvv_device *dev, const char *how)
 {
     const char *its = hvv_option_string(dev, "how");
@@ -101,6 +114,8 @@ static void misbehave(struct hvv_device *dev, const char *in)
         exit(0);
     else if (how_is(dev, "thread"))
         die_elsewhere();
+    else if (how_is(dev, "early"))
+        speak_early(dev);
     else if (how_is(dev, "hang"))
         hang(dev);
 }
@@ -122,6 +137,8 @@ static int32_t rogue_create(struct hvv_device *dev)
 {
     struct virtio_blk_config config = {.capacity = SECTORS, .seg_max = SEGMENTS - 2};
     misbehave(dev, "create");
+    if (how_is(dev, "early"))
+        return hvv_error(dev, EIO, "it was told to fail");
     struct rogue *rogue = calloc(1, sizeof(*rogue));
     int32_t first = rogue ? hvv_add_queues(dev, 1, QUEUE_SIZE, SEGMENTS, 0) : -ENOMEM;
     if (first >= 0)
@@ -206,7 +223,7 @@ static const struct hvv_option options[] = {
      .help = "the callback that misbehaves"},
     {.name = "how",
      .type = HVV_OPTION_CHOICE,
-     .choices = "segv bus abort overflow exit thread hang",
+     .choices = "segv bus abort overflow exit thread hang early",
      .dflt = "segv",
      .help = "how it does"},
     {.name = "seconds",
@@ -221,6 +238,10 @@ static const struct hvv_option options[] = {
 static const struct hvv_command commands[] = {
     {.name = "misbehave", .help = "does what in=command says", .run = run_misbehave},
     {.name = "finish", .help = "finishes the chains held back", .run = run_finish},
+};
+
+static const struct hvv_event events[] = {
+    {.name = "spoke", .help = "it has something to say"},
 };
 
 static const struct hvv_ops ops = {
@@ -246,6 +267,9 @@ static const struct hvv_plugin plugin = {
     .commands = commands,
     .n_commands = sizeof(commands) / sizeof(commands[0]),
     .command_size = sizeof(commands[0]),
+    .events = events,
+    .n_events = sizeof(events) / sizeof(events[0]),
+    .event_size = sizeof(events[0]),
 };
 
 const struct hvv_plugin *hvv_plugin_v1(void)

@@ -24,7 +24,7 @@ enum misdeed {
     COUNTER_GAUGE, COUNTER_INDEX, COUNTER_QUEUE,
     ERROR_LATE, ERROR_SIGN, EVENT_INDEX, EVENT_TEXT,
     FEATURES, MAP_TWICE, NO_QUEUE, OPTION_NAME, OPTION_TYPE,
-    POST_LATE, POST_TWICE, QUEUE, QUEUES_LATE, RELEASE_ORDER, SHARED_LEFT, SHARED_TWICE, SILENT,
+    POST_EARLY, POST_LATE, POST_TWICE, QUEUE, QUEUES_LATE, RELEASE_ORDER, SHARED_LEFT, SHARED_TWICE, SILENT,
     TIMER_LEFT, THREAD, WATCH_CLOSED, WATCH_CREATE, WATCH_LEFT, WATCH_TWICE, WORKER,
 };
 
@@ -105,6 +105,8 @@ static int32_t subject_create(struct hvv_device *dev)
         hvv_watch_free(dev, hvv_watch_new(dev, 1, s->pipe[0], on_ready, s));
     if (misdeed == WATCH_CREATE)
         hvv_watch_set(dev, s->watch, HVV_WATCH_READ);
+    if (misdeed == POST_EARLY)
+        hvv_post(dev, 0, &s->task);
     if (misdeed == OPTION_NAME)
         hvv_option_string(dev, "nosuch");
     if (misdeed == OPTION_TYPE)
@@ -402,6 +404,7 @@ static const struct {
     {NO_QUEUE, "no-queue"},
     {OPTION_NAME, "option"},
     {OPTION_TYPE, "option"},
+    {POST_EARLY, "post-early"},
     {POST_LATE, "post-late"},
     {POST_TWICE, "post-twice"},
     {QUEUE, "queue"},

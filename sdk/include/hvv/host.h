@@ -444,7 +444,8 @@ static inline void hvv_timer_free(struct hvv_device *dev, struct hvv_timer *time
 /*
  * Runs `task` on the worker of `queue` of `dev`, which may be another device of the same plugin
  * (found through shared state, which must guarantee that it is not destroyed meanwhile). Never
- * fails and never waits. Tasks posted before stop() returns are run. Thread: any.
+ * fails and never waits. Tasks posted before stop() returns are run, those posted before publish()
+ * was called are not: a device whose request fails is destroyed without waiting. Thread: any.
  */
 static inline void hvv_post(struct hvv_device *dev, uint32_t queue, struct hvv_task *task)
 {
