@@ -218,6 +218,9 @@ kill_monitor()
 
 # Nothing of the kernel's is to be in the middle of a line of ours; /init looks at it in the end.
 dmesg -n 1
+# What the kernel would load by itself if it found a modprobe where it looks for one.
+modprobe -q crc32c_generic
+modprobe -q ext4
 for file in /lab/rows-*.sh; do
     # shellcheck source=/dev/null
     . "$file"
