@@ -9,7 +9,7 @@
  * Events come in packets that end with SYN_REPORT. A packet is sent when it is complete and the
  * guest has a buffer for each of its events, else it is dropped as a whole: half a packet would be
  * another movement. So that a key does not stay down in the guest because the packet with its
- * release was dropped, keys are compared and put right when there are buffers again.
+ * release was dropped, keys are compared and put right as soon as there are buffers.
  *
  * Buffers are popped when there is a packet for them. Those that are too few for a packet are kept:
  * that way notify() is called when there are more. They go back when the queue stops, and when the
@@ -45,6 +45,8 @@ struct input {
     struct virtio_input_event packet[PACKET_MAX];
     uint32_t n_packet;
     bool skipping; /* up to the next SYN_REPORT */
+    bool unsure;   /* the source dropped events: it is to be asked for its keys */
+    bool gone;     /* nothing more comes from the source */
 
     struct hvv_chain *kept[PACKET_MAX]; /* buffers for events, in the order they were popped */
     uint32_t n_kept;
@@ -249,22 +251,32 @@ static void skip_packet(struct input *input)
 static void end_packet(struct input *input)
 {
     bool sent = false;
-    if (input->skipping) {
-        source_keys(&input->source, input->down, sizeof(input->down));
-    } else {
+    if (!input->skipping) {
         bool right = put_keys_right(input);
         note_packet(input);
         sent = right && send_packet(input, input->packet, input->n_packet);
     }
     if (!sent)
         drop_packet(input);
+    input->unsure = input->unsure || input->skipping;
     input->skipping = false;
     input->n_packet = 0;
+}
+
+/*
+ * LEDs and sounds that the guest has set come back as events, as everybody who has the event device
+ * open hears of them. They are not sent: the guest would set what it may have changed since.
+ */
+static bool is_echo(const struct input_event *e)
+{
+    return e->type == EV_LED || e->type == EV_SND;
 }
 
 static void take_event(struct input *input, const struct input_event *e)
 {
     bool report = e->type == EV_SYN && e->code == SYN_REPORT;
+    if (is_echo(e) || (report && input->n_packet == 0 && !input->skipping))
+        return;
     if (!input->skipping && ((e->type == EV_SYN && e->code == SYN_DROPPED) ||
                              (input->n_packet == PACKET_MAX - 1 && !report)))
         skip_packet(input);
@@ -276,6 +288,19 @@ static void take_event(struct input *input, const struct input_event *e)
         end_packet(input);
 }
 
+/* Said once. The keys that were down are up now: nobody holds them any more. */
+static void end_source(struct input *input, int err)
+{
+    const char *why = err ? strerror(err) : "the other end has closed it";
+    input->gone = true;
+    input->lost = true;
+    memset(input->down, 0, sizeof(input->down));
+    hvv_watch_set(input->dev, input->watch, 0);
+    hvv_log(input->dev, HVV_LOG_WARNING, "no more events come from %s: %s; remove the device and "
+            "add it again", hvv_option_string(input->dev, "path"), why);
+    hvv_event(input->dev, EVENT_GONE, "errno=%d", err);
+}
+
 /* Reads once, and calls `take` for each event. False if there is no more for now. */
 static bool read_events(struct input *input, void (*take)(struct input *input,
                                                           const struct input_event *e))
@@ -285,11 +310,7 @@ static bool read_events(struct input *input, void (*take)(struct input *input,
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n <= 0) {
-        const char *why = n < 0 ? strerror(errno) : "the other end has closed it";
-        hvv_watch_set(input->dev, input->watch, 0);
-        hvv_log(input->dev, HVV_LOG_WARNING, "no more events come from %s: %s; remove the device "
-                "and add it again", hvv_option_string(input->dev, "path"), why);
-        hvv_event(input->dev, EVENT_GONE, "errno=%d", n < 0 ? errno : 0);
+        end_source(input, n < 0 ? errno : 0);
         return false;
     }
     size_t at = 0;
@@ -303,12 +324,23 @@ static bool read_events(struct input *input, void (*take)(struct input *input,
     return true;
 }
 
+/*
+ * The source tells its keys as of now, which is right only when all events from before were read.
+ * Perhaps no other packet comes for a long time: keys are put right now if that is possible.
+ */
 static void ready(void *arg, uint32_t events)
 {
     struct input *input = arg;
+    bool more = true;
     (void)events;
-    for (unsigned i = 0; i < ROUNDS_MAX && read_events(input, take_event); i++)
-        ;
+    for (unsigned i = 0; i < ROUNDS_MAX && more; i++)
+        more = read_events(input, take_event);
+    if (input->unsure && !more) {
+        source_keys(&input->source, input->down, sizeof(input->down));
+        input->unsure = false;
+        input->lost = true;
+    }
+    put_keys_right(input);
 }
 
 /* ---- Status queue ---------------------------------------------------------------------------- */
@@ -357,8 +389,17 @@ static void input_notify(struct hvv_device *dev, uint32_t queue)
 
 /* ---- Life ------------------------------------------------------------------------------------ */
 
+/* What happened before there was anybody to read it is not for this driver. */
+static void skip_past(struct input *input)
+{
+    for (unsigned i = 0; i < ROUNDS_MAX && read_events(input, note_key); i++)
+        ;
+    source_keys(&input->source, input->down, sizeof(input->down));
+}
+
 /*
- * What happened before there was anybody to read it is not for this driver; which keys are down is.
+ * Which keys are down is for this driver, though. It may be a new one, that knows of none, or the
+ * one from before a pause: all that are down are told, which changes nothing for one that knows.
  * The host calls notify() when there are buffers to say it in.
  */
 static void input_queue_start(struct hvv_device *dev, uint32_t queue)
@@ -366,12 +407,15 @@ static void input_queue_start(struct hvv_device *dev, uint32_t queue)
     struct input *input = input_of(dev);
     if (queue != QUEUE_EVENTS)
         return;
-    hvv_watch_set(dev, input->watch, HVV_WATCH_READ);
-    for (unsigned i = 0; i < ROUNDS_MAX && read_events(input, note_key); i++)
-        ;
-    source_keys(&input->source, input->down, sizeof(input->down));
     input->n_packet = 0;
     input->skipping = false;
+    input->unsure = false;
+    if (!input->gone) {
+        hvv_watch_set(dev, input->watch, HVV_WATCH_READ);
+        skip_past(input);
+    }
+    for (size_t i = 0; i < sizeof(input->told); i++)
+        input->told[i] = (uint8_t)(input->told[i] & ~input->down[i]);
     input->lost = true;
 }
 

@@ -25,14 +25,14 @@ static int32_t refuse(struct hvv_device *dev, int err, const char *what)
 
 /* ---- an event device ------------------------------------------------------------------------- */
 
-/* Those that may be absent stay empty. */
+/* Those that may be absent stay empty. A text that is cut has no 0 at its end, so one is kept. */
 static void ask_evdev(struct source *s)
 {
     static const uint8_t types[] = {EV_KEY, EV_REL, EV_ABS, EV_MSC, EV_SW, EV_LED, EV_SND};
     /* Not EV_REP: the host repeats keys already, the guest is not to do it once more. */
-    if (ioctl(s->fd, EVIOCGNAME(sizeof(s->name)), s->name) < 0)
+    if (ioctl(s->fd, EVIOCGNAME(sizeof(s->name) - 1), s->name) < 0)
         s->name[0] = '\0';
-    if (ioctl(s->fd, EVIOCGUNIQ(sizeof(s->serial)), s->serial) < 0)
+    if (ioctl(s->fd, EVIOCGUNIQ(sizeof(s->serial) - 1), s->serial) < 0)
         s->serial[0] = '\0';
     if (ioctl(s->fd, EVIOCGPROP(sizeof(s->props)), s->props) < 0)
         memset(s->props, 0, sizeof(s->props));
@@ -163,10 +163,11 @@ void source_keys(const struct source *source, uint8_t *bits, size_t size)
 
 bool source_write(const struct source *source, uint16_t type, uint16_t code, int32_t value)
 {
-    struct input_event e = {.type = type, .code = code, .value = value};
+    struct input_event e[2] = {{.type = type, .code = code, .value = value},
+                               {.type = EV_SYN, .code = SYN_REPORT}};
     if (!source->has_leds)
         return false;
-    ssize_t n = source->is_evdev ? write(source->fd, &e, sizeof(e))
-                                 : send(source->fd, &e, sizeof(e), MSG_NOSIGNAL);
+    ssize_t n = source->is_evdev ? write(source->fd, e, sizeof(e))
+                                 : send(source->fd, e, sizeof(e), MSG_NOSIGNAL);
     return n == (ssize_t)sizeof(e);
 }

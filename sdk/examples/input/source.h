@@ -31,7 +31,7 @@ bool source_has(const struct source *source, uint16_t type, uint16_t code);
 /* Sets the bits of the keys that are down now, if the source can tell. */
 void source_keys(const struct source *source, uint8_t *bits, size_t size);
 
-/* Writes one event to the source. False if that is not possible now. */
+/* Writes a packet of one event to the source. False if that is not possible now. */
 bool source_write(const struct source *source, uint16_t type, uint16_t code, int32_t value);
 
 #endif

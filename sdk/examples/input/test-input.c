@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * test-input.c - the test of input.c, linked with it, on the harness: see hvv_harness(3). It has
- * both ends of a FIFO or socket in place of an event device.
+ * both ends of a FIFO or socket in place of an event device. What only an event device has is
+ * tested with a pseudo-terminal, a character device at least, and an ioctl() of our own.
  */
 #include <hvv/harness.h>
 #include <endian.h>
 #include <fcntl.h>
 #include <linux/input.h>
 #include <linux/virtio_input.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define EVENTS 0
@@ -231,9 +236,9 @@ static void test_bad_source(void)
     put(fd, EV_SYN, SYN_DROPPED, 0);
     put_key(fd, KEY_A, 1);
     check(hvv_harness_wait_counter(&h, "dropped", 2), "so is one that the source cut");
+    check_event(&h, &b, 0, EV_KEY, KEY_A, 1, "its key is told at once");
     put_key(fd, KEY_B, 1);
-    check_event(&h, &b, 0, EV_KEY, KEY_A, 1, "its key is told before the next");
-    check_event(&h, &b, 2, EV_KEY, KEY_B, 1, "in a packet of its own");
+    check_event(&h, &b, 2, EV_KEY, KEY_B, 1, "then all goes on");
     end(&h);
     close(fd);
 }
@@ -255,10 +260,96 @@ static void test_pause(void)
     check_event(&h, &b, 2, EV_KEY, KEY_A, 0, "when it goes on the key is up");
     check_event(&h, &b, 3, EV_SYN, SYN_REPORT, 0, "and that is all");
     check(hvv_harness_settle(&h) && !hvv_harness_done(&h, b.chains[4]), "that it hears of");
-    check(hvv_harness_reset(&h), "and it can reset the device");
-    check(h.config[0] == 0, "which selects nothing then");
     end(&h);
     close(fd);
+}
+
+static void test_reset(void)
+{
+    struct hvv_harness h;
+    struct buffers b;
+    int fd = open(fifo, O_RDWR | O_CLOEXEC);
+    begin(&h, fifo, "");
+    offer(&h, &b, 0, 2);
+    put_key(fd, KEY_A, 1);
+    check_event(&h, &b, 0, EV_KEY, KEY_A, 1, "a key is pressed");
+    choose(&h, VIRTIO_INPUT_CFG_ID_NAME, 0);
+    check(hvv_harness_reset(&h), "the driver resets the device");
+    check(h.config[0] == 0, "which selects nothing then");
+    hvv_harness_start(&h);
+    offer(&h, &b, 2, 4);
+    check_event(&h, &b, 2, EV_KEY, KEY_A, 1, "the next driver hears of the key that is down");
+    put_key(fd, KEY_A, 0);
+    check_event(&h, &b, 4, EV_KEY, KEY_A, 0, "and when it is up");
+    end(&h);
+    close(fd);
+}
+
+/* ---- An event device ------------------------------------------------------------------------- */
+
+static uint8_t keys_down[KEY_CNT / 8]; /* what the event device says */
+
+/* In place of the C library's: an event device with a name that is too long, keys and one LED. */
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list args;
+    va_start(args, request);
+    void *data = va_arg(args, void *);
+    va_end(args);
+    size_t size = _IOC_SIZE(request);
+    if (_IOC_TYPE(request) != 'E' || !isatty(fd))
+        return (int)syscall(SYS_ioctl, fd, request, data);
+    if (request == EVIOCGRAB)
+        return 0;
+    memset(data, 0, size);
+    if (request == EVIOCGNAME(size))
+        memset(data, 'n', size);
+    else if (request == EVIOCGKEY(size))
+        memcpy(data, keys_down, size);
+    else if (request == EVIOCGBIT(EV_KEY, size))
+        memset(data, 0xff, size);
+    else if (request == EVIOCGBIT(EV_LED, size))
+        *(uint8_t *)data = 1u << LED_CAPSL;
+    return 0;
+}
+
+/* Returns the other end. */
+static int make_event_device(char *path, size_t size)
+{
+    struct termios raw;
+    int fd = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    check(fd >= 0 && unlockpt(fd) == 0 && ptsname_r(fd, path, size) == 0, "a pseudo-terminal");
+    check(tcgetattr(fd, &raw) == 0, "has settings");
+    cfmakeraw(&raw);
+    check(tcsetattr(fd, TCSANOW, &raw) == 0, "passes all bytes on");
+    return fd;
+}
+
+static void test_event_device(void)
+{
+    static const struct input_event burst[] = {{.type = EV_SYN, .code = SYN_DROPPED},
+                                               {.type = EV_SYN, .code = SYN_REPORT},
+                                               {.type = EV_KEY, .code = KEY_A},
+                                               {.type = EV_SYN, .code = SYN_REPORT}};
+    struct hvv_harness h;
+    struct buffers b;
+    char path[64], name[160];
+    int fd = make_event_device(path, sizeof(path));
+    keys_down[KEY_A / 8] = 1u << KEY_A % 8;
+    begin(&h, path, "");
+    check(hvv_harness_described(&h, "name", name, sizeof(name)) && strspn(name, "n") == 127 &&
+              strlen(name) == 127, "a name ends somewhere");
+    check(choose(&h, VIRTIO_INPUT_CFG_ID_NAME, 0).size == 127, "for the guest, too");
+    check(choose(&h, VIRTIO_INPUT_CFG_EV_BITS, EV_LED).size == 1, "it has the device's LED");
+    offer(&h, &b, 0, 8);
+    check_event(&h, &b, 0, EV_KEY, KEY_A, 1, "a key that is down from before is told");
+    check(write(fd, burst, sizeof(burst)) == sizeof(burst), "events are lost, the key is up,");
+    check_event(&h, &b, 2, EV_KEY, KEY_A, 0, "which is told,");
+    check_event(&h, &b, 4, EV_KEY, KEY_A, 1, "and down in the end, as the device says");
+    close(fd);
+    check_event(&h, &b, 6, EV_KEY, KEY_A, 0, "no key is down when the device has gone");
+    check(hvv_harness_events(&h, "gone") == 1 && hvv_harness_rests(&h), "which is said");
+    end(&h);
 }
 
 /* ---- Status ---------------------------------------------------------------------------------- */
@@ -281,6 +372,7 @@ static int64_t set_status(struct hvv_harness *h, uint16_t type, uint16_t code, u
 static void test_status(void)
 {
     struct hvv_harness h;
+    struct buffers b;
     struct input_event e;
     int listener = listen_at();
     begin(&h, address, "");
@@ -288,14 +380,48 @@ static void test_status(void)
     check(set_status(&h, EV_LED, LED_CAPSL, 1) == 0, "the guest sets an LED");
     check(read(fd, &e, sizeof(e)) == sizeof(e) && e.type == EV_LED && e.code == LED_CAPSL &&
               e.value == 1, "which reaches the source");
+    check(recv(fd, &e, sizeof(e), MSG_DONTWAIT) == sizeof(e) && e.type == EV_SYN &&
+              e.code == SYN_REPORT, "as a packet");
     check(set_status(&h, EV_LED, LED_MAIL, 1) == 0 && set_status(&h, EV_KEY, KEY_A, 1) == 0 &&
               set_status(&h, 0xffff, 0xffff, 1) == 0, "others come back");
     check(hvv_harness_counter(&h, "status") == 1 &&
               recv(fd, &e, sizeof(e), MSG_DONTWAIT) < 0, "and go nowhere");
+    offer(&h, &b, 0, 4);
+    put(fd, EV_LED, LED_CAPSL, 1);
+    put(fd, EV_SYN, SYN_REPORT, 0);
+    put(fd, EV_LED, LED_CAPSL, 0);
+    put_key(fd, KEY_A, 1);
+    check_event(&h, &b, 0, EV_KEY, KEY_A, 1, "what the guest has set is not told to it");
+    check(hvv_harness_counter(&h, "packets") == 1 && hvv_harness_counter(&h, "events") == 2,
+          "nor is a packet that has nothing else");
+    end(&h);
     close(fd);
-    check(hvv_harness_settle(&h) && hvv_harness_events(&h, "gone") == 1, "a source can go");
-    check(hvv_harness_logged(&h, "no more events come from"), "which is said");
+    close(listener);
+    unlink(address);
+}
+
+static void test_gone(void)
+{
+    struct hvv_harness h;
+    struct buffers b;
+    int listener = listen_at();
+    begin(&h, address, "");
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    offer(&h, &b, 0, 4);
+    put_key(fd, KEY_A, 1);
+    put(fd, EV_KEY, KEY_B, 1);
+    check_event(&h, &b, 0, EV_KEY, KEY_A, 1, "a key is pressed, another one half");
+    close(fd);
+    check_event(&h, &b, 2, EV_KEY, KEY_A, 0, "it does not stay down when the source goes");
+    check_event(&h, &b, 3, EV_SYN, SYN_REPORT, 0, "and nobody hears of the other");
+    check(hvv_harness_events(&h, "gone") == 1 &&
+              hvv_harness_logged(&h, "no more events come from"), "which is said");
     check(set_status(&h, EV_LED, LED_CAPSL, 0) == 0, "the guest does not notice");
+    check(hvv_harness_rests(&h), "nothing goes on about it");
+    check(hvv_harness_reset(&h), "the driver can reset the device");
+    hvv_harness_start(&h);
+    check(hvv_harness_settle(&h) && hvv_harness_events(&h, "gone") == 1, "it is said once");
+    check(hvv_harness_rests(&h), "and rests");
     end(&h);
     close(listener);
     unlink(address);
@@ -348,7 +474,10 @@ int main(void)
     test_no_buffers();
     test_bad_source();
     test_pause();
+    test_reset();
     test_status();
+    test_gone();
+    test_event_device();
     test_refusals();
     printf("1..%d\n", checks);
     return 0;
