@@ -199,13 +199,12 @@ static void take(struct virtq *vq, struct chain *chain, const struct walk *w)
     chain->generation = vq->generation;
     chain->seq = vq->seq_next++;
     chain->failed = false;
-    vq->order[chain->seq & (vq->max_size - 1)] = chain;
+    if (vq->in_order)
+        vq->order[chain->seq & (vq->max_size - 1)] = chain;
     atomic_store_explicit(&chain->state, CHAIN_OWNED, memory_order_relaxed);
     vq->next_avail++;
-    virtq_add_in_flight(&vq->in_flight, 1);
-    vq->using[vq->epoch]++;
-    virtq_count(&vq->stats.chains, 1);
-    virtq_count(&vq->stats.bytes_in, w->bytes[0]);
+    if (w->bytes[0])
+        virtq_count(&vq->stats.bytes_in, w->bytes[0]);
 }
 
 static void init_chain(struct virtq *vq, struct chain *chain, uint32_t head)
@@ -271,6 +270,9 @@ uint32_t virtq_pop(struct virtq *vq, struct hvv_chain **chains, uint32_t max)
             break;
         chains[n++] = &chain->pub;
     }
+    virtq_add_in_flight(&vq->in_flight, (int32_t)n);
+    virtq_count(&vq->stats.chains, n);
+    vq->using[vq->epoch] += n;
     vq->turn += n;
     vq->drained = n < max;
     return n;

@@ -38,15 +38,23 @@ static void put_used(struct virtq *vq, struct chain *chain)
     set_free(chain);
 }
 
-/* Puts every chain whose predecessors are all finished. */
-static void put_in_order(struct virtq *vq)
+/* Puts the chain, and all behind it that waited for it alone; or lets it wait for those before it. */
+static void put_in_order(struct virtq *vq, struct chain *chain)
 {
-    while (vq->seq_used != vq->seq_next) {
-        struct chain *oldest = vq->order[vq->seq_used & (vq->max_size - 1)];
-        if (atomic_load_explicit(&oldest->state, memory_order_relaxed) != CHAIN_HELD)
+    if (chain->seq != vq->seq_used) {
+        atomic_store_explicit(&chain->state, CHAIN_HELD, memory_order_relaxed);
+        vq->held++;
+        return;
+    }
+    put_used(vq, chain);
+    vq->seq_used++;
+    while (vq->held > 0) {
+        chain = vq->order[vq->seq_used & (vq->max_size - 1)];
+        if (atomic_load_explicit(&chain->state, memory_order_relaxed) != CHAIN_HELD)
             return;
-        put_used(vq, oldest);
+        put_used(vq, chain);
         vq->seq_used++;
+        vq->held--;
     }
 }
 
@@ -63,8 +71,7 @@ static void finish(struct chain *chain)
     if (!current(chain)) {
         set_free(chain);
     } else if (vq->in_order) {
-        atomic_store_explicit(&chain->state, CHAIN_HELD, memory_order_relaxed);
-        put_in_order(vq);
+        put_in_order(vq, chain);
     } else {
         put_used(vq, chain);
     }
@@ -80,10 +87,10 @@ static void finish_task(struct hvv_task *task)
  * Takes the chain from the plugin. False if it was finished before: a bug of the plugin. On the
  * worker without a locked exchange, for the reason in virtq_count().
  */
-static bool disown(struct chain *chain)
+static bool disown(struct chain *chain, bool on_worker)
 {
     unsigned state = atomic_load_explicit(&chain->state, memory_order_relaxed);
-    if (state == CHAIN_OWNED && loop_is_current(chain->vq->loop)) {
+    if (state == CHAIN_OWNED && on_worker) {
         atomic_store_explicit(&chain->state, CHAIN_FINISHED, memory_order_relaxed);
         return true;
     }
@@ -95,9 +102,9 @@ static bool disown(struct chain *chain)
     return false;
 }
 
-static void finish_here_or_there(struct chain *chain)
+static void finish_here_or_there(struct chain *chain, bool on_worker)
 {
-    if (loop_is_current(chain->vq->loop)) {
+    if (on_worker) {
         finish(chain);
         return;
     }
@@ -108,29 +115,31 @@ static void finish_here_or_there(struct chain *chain)
 void virtq_complete(struct hvv_chain *pub, uint32_t written)
 {
     struct chain *chain = (struct chain *)(void *)pub;
-    if (!disown(chain))
+    bool on_worker = loop_is_current(chain->vq->loop);
+    if (!disown(chain, on_worker))
         return;
     chain->written = written < pub->writable_bytes ? written : (uint32_t)pub->writable_bytes;
-    finish_here_or_there(chain);
+    finish_here_or_there(chain, on_worker);
 }
 
 void virtq_fail(struct hvv_chain *pub, const char *fmt, va_list args)
 {
     struct chain *chain = (struct chain *)(void *)pub;
-    if (!disown(chain))
+    bool on_worker = loop_is_current(chain->vq->loop);
+    if (!disown(chain, on_worker))
         return;
     chain->failed = true;
     chain->written = 0;
     if (vasprintf(&chain->fail_text, fmt, args) < 0)
         chain->fail_text = NULL;
-    finish_here_or_there(chain);
+    finish_here_or_there(chain, on_worker);
 }
 
 void virtq_release(struct hvv_chain *pub)
 {
     struct chain *chain = (struct chain *)(void *)pub;
     struct virtq *vq = chain->vq;
-    if (!disown(chain))
+    if (!disown(chain, true))
         return;
     if (current(chain) && chain->seq != vq->seq_next - 1)
         virtq_break(vq, "queue %u: the plugin released chain %u, which is not the newest",

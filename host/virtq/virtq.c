@@ -17,6 +17,11 @@ struct chain *virtq_chain(const struct virtq *vq, uint32_t head)
     return (struct chain *)(void *)(vq->chains + head * vq->stride);
 }
 
+static void *align_up(char *p)
+{
+    return p ? p + (-(uintptr_t)p & (CHAIN_ALIGN - 1)) : NULL;
+}
+
 struct virtq *virtq_new(uint32_t index, uint32_t max_size, uint32_t segments, uint32_t chain_state,
                         struct hvv_device *dev)
 {
@@ -28,8 +33,9 @@ struct virtq *virtq_new(uint32_t index, uint32_t max_size, uint32_t segments, ui
     vq->segments = segments;
     vq->dev = dev;
     vq->ops = &split_ring;
-    vq->stride = (sizeof(struct chain) + chain_state + 15) & ~(size_t)15;
-    vq->chains = calloc(max_size, vq->stride);
+    vq->stride = (sizeof(struct chain) + chain_state + CHAIN_ALIGN - 1) & ~(CHAIN_ALIGN - 1ul);
+    vq->chain_memory = calloc(1, max_size * vq->stride + CHAIN_ALIGN); /* takes none until used */
+    vq->chains = align_up(vq->chain_memory);
     vq->order = calloc(max_size, sizeof(vq->order[0]));
     vq->table = malloc(VIRTQ_INDIRECT_MAX * sizeof(struct vring_desc));
     if (!vq->chains || !vq->order || !vq->table) {
@@ -48,7 +54,7 @@ void virtq_free(struct virtq *vq)
         if (chain->vq && chain->iov != chain->inline_iov)
             free(chain->iov);
     }
-    free(vq->chains);
+    free(vq->chain_memory);
     free(vq->order);
     free(vq->table);
     free(vq);
@@ -82,7 +88,7 @@ void virtq_start(struct virtq *vq, const struct virtq_setup *setup, const struct
     vq->generation++; /* chains held back when the queue stopped or broke are free by this */
     vq->next_avail = vq->seen_avail = setup->next_avail;
     vq->used_known = vq->interrupt_known = false;
-    vq->seq_next = vq->seq_used = 0;
+    vq->seq_next = vq->seq_used = vq->held = 0;
     atomic_store(&vq->misused, false);
     vq->turn = 0;
     vq->drained = true;
@@ -116,16 +122,15 @@ void virtq_settle(struct virtq *vq)
         become_idle(vq);
 }
 
-void virtq_let_go(struct virtq *vq, uint8_t epoch)
+void virtq_last_gone(struct virtq *vq, uint8_t epoch)
 {
-    uint32_t left = virtq_add_in_flight(&vq->in_flight, -1);
-    vq->using[epoch]--;
     if (epoch != vq->epoch && vq->using[epoch] == 0) {
         memory_put(vq->memory[epoch]);
         vq->memory[epoch] = NULL;
         vq->owner->memory_done(vq->owner_arg);
     }
-    if (vq->state == VIRTQ_STOPPING && !vq->settling && left == 0)
+    if (vq->state == VIRTQ_STOPPING && !vq->settling &&
+        atomic_load_explicit(&vq->in_flight, memory_order_relaxed) == 0)
         become_idle(vq);
 }
 

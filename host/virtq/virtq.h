@@ -24,6 +24,7 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define VIRTQ_SIZE_MAX 32768u    /* of a split ring, by the specification */
@@ -86,23 +87,30 @@ enum chain_state { CHAIN_FREE, CHAIN_OWNED, CHAIN_FINISHED, CHAIN_HELD };
 /*
  * A chain, `pub` first so that a plugin's pointer is ours. One per possible head; filled in when
  * that head first comes, so that a large ring costs memory only as far as it is used.
+ *
+ * All that is written for a chain of one buffer is in its first two cache lines: a queue has more
+ * chains than the processor's first cache has room for, and writes wait for each other.
  */
+#define CHAIN_ALIGN 64u /* of the usual processor's cache lines */
 struct chain {
-    alignas(16) struct hvv_chain pub;
-    struct hvv_task task;     /* finishing it from another thread */
+    alignas(CHAIN_ALIGN) struct hvv_chain pub;
+    struct iovec *iov;        /* inline_iov, or malloc()ed when that was too small */
+
     struct virtq *vq;
     atomic_uint state;        /* enum chain_state */
     uint32_t written;
-    uint16_t head;
-    bool failed;
-    uint8_t epoch;            /* which memory snapshot it uses */
     uint32_t generation;      /* of the queue when it was popped */
     uint32_t seq;             /* position in pop order */
-    uint32_t n_iov, max_iov;
-    struct iovec *iov;        /* inline_iov, or malloc()ed when that was too small */
-    char *fail_text;          /* why, if it failed; NULL if memory ran out for that */
+    uint16_t head;
+    uint16_t n_iov, max_iov;
+    bool failed;
+    uint8_t epoch;            /* which memory snapshot it uses */
     struct iovec inline_iov[CHAIN_INLINE_IOV];
+
+    struct hvv_task task;     /* finishing it from another thread */
+    char *fail_text;          /* why, if it failed; NULL if memory ran out for that */
 };
+_Static_assert(offsetof(struct chain, inline_iov[1]) <= 2 * CHAIN_ALIGN, "what is written together");
 
 struct ring_ops;
 
@@ -116,6 +124,7 @@ struct virtq {
     uint32_t max_size;
     uint32_t segments;         /* buffers one chain can need */
     size_t stride;             /* of one chain with the plugin's state */
+    void *chain_memory;        /* what `chains` is in, aligned */
     char *chains;              /* max_size of them */
     struct chain **order;      /* by seq % max_size: for completions held back (IN_ORDER) */
 
@@ -142,6 +151,7 @@ struct virtq {
     bool interrupt_known;      /* published_idx is what the driver was last told */
     uint32_t seq_next;         /* of the next chain popped */
     uint32_t seq_used;         /* of the next chain to show, with IN_ORDER */
+    uint32_t held;             /* chains in CHAIN_HELD */
     uint32_t turn;             /* chains popped in this turn */
     bool drained;              /* the last pop found fewer than asked for */
     bool quiet;                /* notifications are suppressed */
@@ -193,7 +203,15 @@ void virtq_break(struct virtq *vq, const char *fmt, ...) __attribute__((format(p
 
 /* Between the files of this folder. */
 struct chain *virtq_chain(const struct virtq *vq, uint32_t head);
-void virtq_let_go(struct virtq *vq, uint8_t epoch); /* a chain no longer uses its snapshot */
+void virtq_last_gone(struct virtq *vq, uint8_t epoch); /* of a snapshot or of the queue, maybe */
+
+/* A chain no longer uses its snapshot. */
+static inline void virtq_let_go(struct virtq *vq, uint8_t epoch)
+{
+    uint32_t left = virtq_add_in_flight(&vq->in_flight, -1);
+    if (--vq->using[epoch] == 0 || left == 0)
+        virtq_last_gone(vq, epoch);
+}
 
 /* ---- notify.c -------------------------------------------------------------------------------- */
 

@@ -13,7 +13,8 @@
 
 #include <stdlib.h>
 
-#define TAKE 16u          /* buffers taken from the ring at once */
+#define TAKE 32u          /* buffers taken from the ring at once */
+#define AHEAD 24u         /* buffers whose memory is on its way; fewer than TAKE */
 #define CACHE_LINE 64u
 #define START_BYTES 18u   /* of a frame, for the filter: addresses, VLAN tag, type */
 #define ETHERNET_BYTES 22u /* a header and two VLAN tags */
@@ -24,17 +25,7 @@ static struct hvv_chain *stashed(const struct pair *pair, uint32_t i)
     return pair->stash[(pair->first + i) % NET_STASH];
 }
 
-/*
- * Takes more buffers from the ring. False if there are none, or the stash is full.
- *
- * The driver's CPU has used them last, so all are asked for, to be written to, before the first is
- * needed. An x86 compiler makes an instruction for reading of this unless it is told that there is
- * a better one (which older processors ignore), and that costs more than nothing at all. In a
- * function of its own gcc would find that it does nothing, and leave it out.
- */
-#ifdef __x86_64__
-__attribute__((target("prfchw")))
-#endif
+/* Takes more buffers from the ring. False if there are none, or the stash is full. */
 static bool take_more(struct pair *pair)
 {
     struct hvv_chain *chains[TAKE];
@@ -47,9 +38,6 @@ static bool take_more(struct pair *pair)
                      (unsigned long long)chains[i]->writable_bytes, FRAME_HEADER_BYTES);
             continue;
         }
-        const char *at = chains[i]->writable[0].iov_base;
-        __builtin_prefetch(at, 1);
-        __builtin_prefetch(at + CACHE_LINE, 1);
         pair->stash[(pair->first + pair->n++) % NET_STASH] = chains[i];
     }
     return pair->n > before;
@@ -73,8 +61,11 @@ static uint32_t buffers_for(struct pair *pair, uint64_t bytes, bool *too_long)
             return 0;
         }
         room += stashed(pair, i)->writable_bytes;
-        if (room >= bytes)
+        if (room >= bytes) {
+            if (pair->n == TAKE) /* there are to be some ahead of these, see copy_out() */
+                take_more(pair);
             return i + 1;
+        }
     }
     return 0;
 }
@@ -144,11 +135,36 @@ static void copy_part(const struct frame *frame, uint64_t from, struct cursor *t
     }
 }
 
+/*
+ * Copies to the first `n` buffers of the stash.
+ *
+ * The driver's CPU has used each buffer last, and a write to memory that another CPU has in its
+ * cache lets all writes behind it wait. So the buffer that is AHEAD of this one is asked for now, to
+ * be written to. An x86 compiler makes an instruction for reading of this unless it is told that
+ * there is a better one (which older processors ignore), and that costs more than nothing at all. In
+ * a function of its own gcc would find that it does nothing, and leave it out.
+ */
+#ifdef __x86_64__
+__attribute__((target("prfchw")))
+#endif
 static void copy_out(struct pair *pair, const struct frame *frame, uint32_t n)
 {
     struct hvv_chain *chain = stashed(pair, 0);
     struct virtio_net_hdr_v1 header = frame->header;
     header.num_buffers = (uint16_t)n;
+    if (pair->n > AHEAD) {
+        const struct iovec *next = stashed(pair, AHEAD)->writable;
+        uint64_t bytes = (uint64_t)FRAME_HEADER_BYTES + frame->bytes;
+        for (uint64_t at = 0; at < bytes && at < next->iov_len; at += CACHE_LINE)
+            __builtin_prefetch((const char *)next->iov_base + at, 1);
+    }
+    if (n == 1 && chain->n_writable == 1 && frame->n_iov == 1) { /* the usual case */
+        char *to = chain->writable[0].iov_base;
+        memcpy(to, &header, FRAME_HEADER_BYTES);
+        memcpy(to + FRAME_HEADER_BYTES, (const char *)frame->iov[0].iov_base + frame->offset,
+               frame->bytes);
+        return;
+    }
     hvv_iov_write(chain->writable, chain->n_writable, 0, &header, FRAME_HEADER_BYTES);
     struct cursor to = {chain->writable, chain->n_writable, FRAME_HEADER_BYTES};
     uint64_t room = chain->writable_bytes - FRAME_HEADER_BYTES;
