@@ -119,8 +119,9 @@ static bool rescan(struct daemon *d)
 static bool is_listed(struct daemon *d, const char *name)
 {
     json_t *result = daemon_call(d, "plugin.list", "{s:s}", "name", name);
-    return json_array_size(json_object_get(result, "plugins")) == 2 ||
-           row_fail("plugin.list of %s: %s", name, error_text(d));
+    size_t n = json_array_size(json_object_get(result, "plugins"));
+    json_decref(result);
+    return n == 2 || row_fail("plugin.list of %s has %zu of 2: %s", name, n, error_text(d));
 }
 
 static bool retire(struct daemon *d, const char *version)

@@ -10,7 +10,7 @@ LIBS = -lev -lconfig -ljansson -lelf -ldl -luring
 TARGETS = chain conf control hvisor-json message offload registers spec
 host := $(patsubst $(SRC)/%,%,$(shell find $(SRC)/host -name '*.c'))
 host := $(filter-out host/main.c host/ctl/%,$(host))
-blk := $(patsubst $(SRC)/%,%,$(wildcard $(SRC)/plugins/blk/*.c))
+blk := $(patsubst $(SRC)/%,%,$(wildcard $(SRC)/plugins/blk/*.c $(SRC)/plugins/common/thread.c))
 
 all: $(TARGETS)
 $(TARGETS): %: tests/fuzz/%.o host.a blk.a
