@@ -192,13 +192,14 @@ static void test_vcpus(void)
         must(pthread_create(&answerers[i], NULL, run_answerer, NULL) == 0, "no thread");
     for (uintptr_t i = 0; i < VCPUS; i++)
         must(pthread_create(&guests[i], NULL, run_vcpu, (void *)i) == 0, "no thread");
-    while (inproc_go_on(each_had(300)))
+    while (inproc_go_on(each_had(50)))
         poll(NULL, 0, 50); /* the time is all that is waited for */
     atomic_store(&vcpus.over, true);
     for (unsigned i = 0; i < VCPUS; i++)
         pthread_join(guests[i], NULL);
-    for (unsigned i = 0; i < 5000; i++) /* alone, so that nobody else rings for it */
-        one_access(0);
+    uint64_t end = clock_ns() + inproc_time();
+    for (unsigned i = 0; i < 200 || (i < 5000 && clock_ns() < end); i++)
+        one_access(0); /* alone, so that nobody else rings for it */
     atomic_store(&vcpus.end, true);
     must(eventfd_write(vcpus.doorbell, 1) == 0, "no doorbell");
     pthread_join(access, NULL);
@@ -259,7 +260,7 @@ static void test_wakeup(void)
     inproc_test_begin("bridge-no-lost-wakeup");
     fresh_page();
     must(pthread_create(&producer, NULL, ring_at_once, NULL) == 0, "no thread");
-    for (; inproc_go_on(rounds > 1000 && asleep > 10 && asleep < rounds); rounds++) {
+    for (; inproc_go_on(rounds > 100 && asleep > 3 && asleep < rounds); rounds++) {
         meet(arrivals += 2, 200); /* the producer has more to do before it looks */
         bool sleeps = bridge_may_sleep(&bridge);
         meet(arrivals += 2, 1);
