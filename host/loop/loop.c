@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <ev.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,7 @@ struct loop {
     int batched;           /* events of the batch being dispatched */
     ev_async wake;
     _Atomic(struct hvv_task *) tasks; /* newest first, linked by link[0]; link[1] is a callback */
+    atomic_uint posting;   /* other threads that are in loop_post() */
     bool stop;
 };
 
@@ -186,6 +188,9 @@ void loop_free(struct loop *loop)
         return;
     if (loop_is_current(loop))
         current_loop = NULL; /* the next loop may get the same address */
+    /* The last task may have run before its poster had rung for it. Pairs with the release there. */
+    while (atomic_load_explicit(&loop->posting, memory_order_acquire) > 0)
+        sched_yield();
     ev_async_stop(loop->ev, &loop->wake);
     ev_io_stop(loop->ev, &loop->epoll_io);
     ev_loop_destroy(loop->ev);
@@ -220,6 +225,9 @@ void loop_post(struct loop *loop, struct hvv_task *t)
 
 void loop_post_callback(struct loop *loop, struct hvv_task *t, const struct callback *callback)
 {
+    bool elsewhere = !loop_is_current(loop);
+    if (elsewhere) /* the push makes it seen by whoever runs the task, and thus before loop_free() */
+        atomic_fetch_add_explicit(&loop->posting, 1, memory_order_relaxed);
     t->link[1] = (void *)(uintptr_t)callback;
     struct hvv_task *head = atomic_load_explicit(&loop->tasks, memory_order_relaxed);
     do
@@ -227,8 +235,10 @@ void loop_post_callback(struct loop *loop, struct hvv_task *t, const struct call
     while (!atomic_compare_exchange_weak_explicit(&loop->tasks, &head, t, memory_order_release,
                                                   memory_order_relaxed));
     /* Whoever pushed the first has woken the loop; its own thread looks before it sleeps. */
-    if (!head && !loop_is_current(loop))
+    if (!head && elsewhere)
         ev_async_send(loop->ev, &loop->wake);
+    if (elsewhere)
+        atomic_fetch_sub_explicit(&loop->posting, 1, memory_order_release);
 }
 
 bool loop_is_current(const struct loop *loop)
