@@ -61,18 +61,16 @@ static uint32_t buffers_for(struct pair *pair, uint64_t bytes, bool *too_long)
             return 0;
         }
         room += stashed(pair, i)->writable_bytes;
-        if (room >= bytes) {
-            if (pair->n == TAKE) /* there are to be some ahead of these, see copy_out() */
-                take_more(pair);
+        if (room >= bytes)
             return i + 1;
-        }
     }
     return 0;
 }
 
-/* Finishes the buffers that hold `bytes`, header and frame. */
+/* Finishes the buffers that hold `bytes`, header and frame. Some are to be ahead, see copy_out(). */
 static void finish(struct pair *pair, uint32_t n, uint64_t bytes)
 {
+    bool enough = pair->n >= TAKE;
     for (uint32_t i = 0; i < n; i++) {
         struct hvv_chain *chain = stashed(pair, 0);
         uint64_t part = chain->writable_bytes < bytes ? chain->writable_bytes : bytes;
@@ -81,6 +79,8 @@ static void finish(struct pair *pair, uint32_t n, uint64_t bytes)
         bytes -= part;
         hvv_complete(chain, (uint32_t)part);
     }
+    if (enough && pair->n < TAKE) /* once: if the ring has none, they are taken when needed */
+        take_more(pair);
 }
 
 /* ---- Counting -------------------------------------------------------------------------------- */

@@ -39,7 +39,7 @@ wait_counter()
     deadline=$(($(seconds_up) + limit))
     until [ "$(counter "$1" "$2")" = "$3" ]; do
         [ "$(seconds_up)" -lt "$deadline" ] || fail "$1: $2 is $(counter "$1" "$2"), not $3"
-        usleep 20000
+        usleep 20000 # between the looks
     done
 }
 
@@ -110,7 +110,7 @@ wait_line()
     deadline=$(($(seconds_up) + limit))
     until grep -qs "$2" "$1"; do
         [ "$(seconds_up)" -lt "$deadline" ] || fail "no '$2' in ${1##*/}: $(tail -n 1 "$1")"
-        usleep 20000
+        usleep 20000 # between the looks
     done
 }
 
@@ -236,7 +236,7 @@ unplug()
     zone_keys
     [ "$(gone_lines)" = 1 ] || fail "the daemon says $(gone_lines) times that it has gone"
     before=$(used_ticks)
-    zone "usleep 1000000"
+    zone "usleep 1000000" # this is the measurement: nothing is to happen
     after=$(used_ticks)
     echo "# sdk-input: the daemon took $((after - before)) ticks in a second without a keyboard"
     [ $((after - before)) -lt 30 ] || fail "the daemon does not rest after the keyboard has gone"
