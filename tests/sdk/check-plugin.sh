@@ -61,6 +61,7 @@ fi
 if [ -e "$plugins/net.so" ]; then
     passes "net with backend=null" "$plugins/net.so" backend=null
     passes "net with backend=loop" "$plugins/net.so" backend=loop
+    passes "net on a switch" "$plugins/net.so" switch=lan
 fi
 for example in rng echo; do
     build "$HVV_SOURCE/sdk/examples/$example/$example.c" $example.so
