@@ -85,6 +85,21 @@ wake_ups()
     awk '/^Pid:/ { id = $2 } /^voluntary/ { print id, $2 }' "/proc/$1"/task/*/status
 }
 
+# rest PID: until none of its threads has woken up for two seconds: whatever was still to be looked at
+# after the work is over.
+rest()
+{
+    local before after deadline=$((SECONDS + 20))
+
+    after=$(wake_ups "$1")
+    until [ "${before:-}" = "$after" ]; do
+        [ "$SECONDS" -lt "$deadline" ] || die "process $1 does not come to rest within 20 s"
+        before=$after
+        sleep 2 # between the looks
+        after=$(wake_ups "$1")
+    done
+}
+
 # wake_ups_between FILE FILE: two results of wake_ups; a thread that ended meanwhile counts once.
 wake_ups_between()
 {
@@ -125,6 +140,17 @@ abba()
 add_sample()
 {
     printf '%s\t%s\t%s\n' "$2" "${3% *}" "${3#* }" >> "$tmp/$1.tsv"
+}
+
+# netio_sample WHAT AMOUNT CPU SAID: rate and CPU seconds per million (of bytes per thousand million)
+# from what netio said, and the CPU seconds it took.
+netio_sample()
+{
+    awk -v what="$1" -v amount="$2" -v cpu="$3" -v said="$4" 'BEGIN {
+        n = split(said, word, " ")
+        if (what == "rtt") print 1e6 / word[3], cpu / amount * 1e6
+        else print word[n - 1], cpu / amount * 1e9
+    }'
 }
 
 print_header()
