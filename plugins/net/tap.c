@@ -87,6 +87,7 @@ static enum send_result tap_send(struct pair *pair, const struct frame *frame,
     struct tap_pair *tp = pair->backend;
     (void)chain;
     tp->header = frame->header;
+    tp->large |= frame->header.gso_type != VIRTIO_NET_HDR_GSO_NONE;
     tp->iov[0] = (struct iovec){&tp->header, FRAME_HEADER_BYTES};
     uint32_t n = hvv_iov_slice(frame->iov, frame->n_iov, frame->offset, frame->bytes, tp->iov + 1,
                                NET_IOV_MAX - 1);
@@ -234,13 +235,16 @@ static void tap_receive(struct pair *pair)
 }
 
 /*
- * What was sent may be answered by now: TCP acknowledges before writev() returns. To look here is
- * cheaper than to be woken up for it.
+ * What was sent may be answered by now: TCP does that before writev() returns. To look here is
+ * cheaper than to be woken up for it. But the answers to large segments are acknowledgements, which
+ * had better gather: each would be an interrupt of its own.
  */
 static void tap_flush(struct pair *pair)
 {
     struct tap_pair *tp = pair->backend;
-    if (!tp->receiving || tp->starved)
+    bool large = tp->large;
+    tp->large = false;
+    if (large || !tp->receiving || tp->starved)
         return;
     receive_some(tp);
     watch_again(tp);

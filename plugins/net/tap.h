@@ -35,6 +35,7 @@ struct tap_pair {
     bool starved;         /* the guest has to post buffers before anything else is read */
     bool waiting;         /* the tap was full: tx_resume() is owed */
     bool told;            /* that the kernel refused a frame */
+    bool large;           /* in this turn a frame was sent that is to be cut into segments */
     struct virtio_net_hdr_v1 header; /* of the frame that is sent */
     uint32_t expect;      /* bytes of the latest frame, a guess at the next */
     uint32_t given;       /* segments of the one kept, see rx_give() */
