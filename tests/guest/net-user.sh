@@ -53,7 +53,7 @@ user()
 
 need "$rows" linux.uml busybox cpio jq
 build_netio "$rows"
-if ! ldd "$build/plugins.d/net.so" | grep -q libslirp; then
+if ! grep -q libslirp <<< "$(ldd "$build/plugins.d/net.so")"; then
     echo "skip user: this build is without libslirp, configure --disable-slirp"
     exit 0
 fi
