@@ -53,20 +53,6 @@ cpu_clocks()
         }' "$@"
 }
 
-# settle PID...: until none of the processes has used a processor between two looks.
-settle()
-{
-    local before after deadline=$((SECONDS + 10))
-
-    after=$(cpu_clocks "$@")
-    until [ "${before:-}" = "$after" ]; do
-        [ "$SECONDS" -lt "$deadline" ] || die "processes $* do not come to rest within 10 s"
-        before=$after
-        sleep 0.1 # between the looks
-        after=$(cpu_clocks "$@")
-    done
-}
-
 # end_processes PID...: and waits until they are gone; a PID may be empty.
 end_processes()
 {
@@ -85,9 +71,9 @@ wake_ups()
     awk '/^Pid:/ { id = $2 } /^voluntary/ { print id, $2 }' "/proc/$1"/task/*/status
 }
 
-# rest PID: until none of its threads has woken up for two seconds: whatever was still to be looked at
-# after the work is over.
-rest()
+# settle PID: until none of its threads has woken up for two seconds: whatever is still looked at when
+# the work is over.
+settle()
 {
     local before after deadline=$((SECONDS + 20))
 
