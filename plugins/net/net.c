@@ -233,8 +233,9 @@ static int32_t run_link(struct hvv_device *dev, struct hvv_call *call)
     if (was == up)
         return 0;
     net_set_status(net, up ? VIRTIO_NET_S_LINK_UP : 0, up ? 0 : VIRTIO_NET_S_LINK_UP);
+    const uint8_t *mac = net->mac;
     hvv_event(dev, up ? NET_EVENT_LINK_UP : NET_EVENT_LINK_DOWN,
-              "mac=%02x:%02x:%02x:%02x:%02x:%02x", net->mac[0], net->mac[1], net->mac[2], net->mac[3], net->mac[4], net->mac[5]);
+              "mac=%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
     changed(net);
     for (uint32_t i = 0; i < net->n_pairs; i++)
         net_wake(&net->pair[i]);
