@@ -41,7 +41,7 @@ void net_created(struct daemon *d)
     MUST(both_ways(d, options));
     close_guest();
     MUST(daemon_remove(d, "n", NULL));
-    CHECK(!netns_has("t0"), "the tap is still there: %s", ip_says("link show t0"));
+    netns_loses("t0");
 }
 
 /* As it was before, afterwards. */

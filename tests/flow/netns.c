@@ -161,6 +161,17 @@ bool netns_has(const char *interface)
     return if_nametoindex(interface) != 0;
 }
 
+bool netns_loses(const char *interface)
+{
+    uint64_t deadline = clock_deadline(TIMEOUT_MS);
+    while (netns_has(interface)) {
+        if (clock_left_ms(deadline) == 0)
+            return row_fail("%s is still there: %s", interface, ip_says("link show %s", interface));
+        poll(NULL, 0, 2);
+    }
+    return true;
+}
+
 bool netns_tso_becomes(const char *interface, bool on)
 {
     struct ethtool_value value = {.cmd = ETHTOOL_GTSO};

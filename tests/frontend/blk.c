@@ -14,7 +14,7 @@
 #define PAGE 4096u
 #define LINE 64u
 #define STATUS_AT 32u
-#define TIMEOUT_MS 10000
+#define TIMEOUT_MS 60000 /* a flush may have all that other programs wrote to wait for */
 
 /* --- slots --- */
 

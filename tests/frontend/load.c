@@ -23,7 +23,7 @@
 #include "histogram.h"
 
 #define BATCH 64u
-#define STALL_MS 10000
+#define STALL_MS 60000
 #define PREFILL_SEED 1u
 
 struct load_options {

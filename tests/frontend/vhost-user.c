@@ -17,7 +17,7 @@
 
 #include "clock.h"
 
-#define FE_TIMEOUT_MS 10000
+#define FE_TIMEOUT_MS 60000 /* a ring stops when its last request is back from the disk */
 #define FE_RETRY_MS 5
 
 __attribute__((format(printf, 3, 4))) static int fail(struct fe *fe, int err, const char *format,
