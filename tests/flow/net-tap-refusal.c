@@ -81,6 +81,17 @@ void net_refusals(struct daemon *d)
         {"net:used", "used is used by another device"},
         {"net:used,create", "used is used by another device"},
         {"net:t1", "t1 is used by process"},
+        {"net:t9,create,mac=52:54:00:12:34", "'52:54:00:12:34'|six pairs"},
+        {"net:t9,create,mac=52:54:00:12:34:5g", "'52:54:00:12:34:5g'|six pairs"},
+        {"net:t9,create,mac=52:54:00:12:34:56:78", "'52:54:00:12:34:56:78'|six pairs"},
+        {"net:t9,create,mac=01:00:5e:00:00:01", "01:00:5e:00:00:01 is a multicast address"},
+        {"net:t9,create,mac=00:00:00:00:00:00", "00:00:00:00:00:00 is no station's address"},
+        {"net:t9,create,isolated", "it is for the back-end switch|this device has tap"},
+        {"net:t9,create,switch=lan", "t9 and lan are both given"},
+        {"net:switch=lan,create", "it is for the back-end tap|this device has switch"},
+        {"net:switch=lan,colour=red", "net has no option \"colour\""},
+        {"net:switch=", "switch is empty"},
+        {"net:mtu=1500", "needs somewhere to send frames"},
     };
     struct snapshot s;
     MUST(ip("link add br0 type bridge") && ip("link add br1 type bridge"));
