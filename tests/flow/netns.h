@@ -30,10 +30,7 @@ __attribute__((format(printf, 1, 2))) const char *ip_says(const char *format, ..
 /* Waits until what ip says has this text, or (`!there`) has not. */
 bool ip_becomes(const char *words, const char *part, bool there);
 bool netns_has(const char *interface);
-/*
- * Waits until it is gone. Whoever closes a tap's last descriptor need not see it go: a program that
- * looks around in /proc holds what it looks at for a moment, and the tap goes with that.
- */
+/* Waits until it is gone: once a tap was still there right after its device had been removed. */
 bool netns_loses(const char *interface);
 /* Waits until the kernel hands this interface large TCP frames, or does not. */
 bool netns_tso_becomes(const char *interface, bool on);

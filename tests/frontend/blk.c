@@ -14,7 +14,6 @@
 #define PAGE 4096u
 #define LINE 64u
 #define STATUS_AT 32u
-#define TIMEOUT_MS 60000 /* a flush may have all that other programs wrote to wait for */
 
 /* --- slots --- */
 
@@ -46,7 +45,7 @@ int blk_queue_init(struct blk_queue *q, struct ring *ring, struct guestmem *mem,
     q->ring = ring;
     q->slots = slots;
     q->capacity = capacity;
-    q->timeout_ms = TIMEOUT_MS;
+    q->timeout_ms = BACKEND_PATIENCE_MS;
     for (unsigned int i = 0; i < slots; i++) {
         struct blk_request *req = &q->request[i];
 

@@ -8,6 +8,12 @@
 #include <stdint.h>
 #include <time.h>
 
+/*
+ * How long a back-end may take before it counts as stuck. A flush waits for what all other programs
+ * wrote to the disk, and a ring stops only when its last request is back.
+ */
+#define BACKEND_PATIENCE_MS 60000
+
 static inline uint64_t clock_ns(void)
 {
     struct timespec now;

@@ -23,7 +23,6 @@
 #include "histogram.h"
 
 #define BATCH 64u
-#define STALL_MS 60000
 #define PREFILL_SEED 1u
 
 struct load_options {
@@ -269,11 +268,11 @@ static int sleep_until_called(struct worker *w)
         pending |= ring_arm(r, 1);
     }
     fd[n] = (struct pollfd){ .fd = w->load->dev.fe.sock, .events = POLLRDHUP };
-    ready = pending ? 1 : poll(fd, n + 1, STALL_MS);
+    ready = pending ? 1 : poll(fd, n + 1, BACKEND_PATIENCE_MS);
     if (ready < 0 && errno != EINTR)
         return stop(w, -errno, "poll: %s", strerror(errno));
     if (ready == 0)
-        return stop(w, -ETIMEDOUT, "nothing completed for %d ms", STALL_MS);
+        return stop(w, -ETIMEDOUT, "nothing completed for %d ms", BACKEND_PATIENCE_MS);
     for (nfds_t i = 0; i < n; i++) {
         struct ring *r = &w->load->dev.ring[of[i]];
 
@@ -295,8 +294,8 @@ static int spin(struct worker *w, uint64_t *idle_since, unsigned int *rounds)
         return stop(w, -ECONNRESET, "the back-end closed the connection");
     if (!*idle_since)
         *idle_since = clock_ns();
-    if (clock_ns() - *idle_since > STALL_MS * 1000000ull)
-        return stop(w, -ETIMEDOUT, "nothing completed for %d ms", STALL_MS);
+    if (clock_ns() - *idle_since > BACKEND_PATIENCE_MS * 1000000ull)
+        return stop(w, -ETIMEDOUT, "nothing completed for %d ms", BACKEND_PATIENCE_MS);
     return 0;
 }
 

@@ -17,7 +17,6 @@
 
 #include "clock.h"
 
-#define FE_TIMEOUT_MS 60000 /* a ring stops when its last request is back from the disk */
 #define FE_RETRY_MS 5
 
 __attribute__((format(printf, 3, 4))) static int fail(struct fe *fe, int err, const char *format,
@@ -45,7 +44,7 @@ void fe_init(struct fe *fe)
     memset(fe, 0, sizeof(*fe));
     fe->sock = -1;
     fe->channel = -1;
-    fe->timeout_ms = FE_TIMEOUT_MS;
+    fe->timeout_ms = BACKEND_PATIENCE_MS;
     for (unsigned int i = 0; i < FE_RINGS_MAX; i++)
         fe->vring[i] = (struct fe_vring){ -1, -1, -1, -1 };
 }
